@@ -1,0 +1,27 @@
+"""Keys and tokens that the tests of the core share."""
+
+from __future__ import annotations
+
+from gaesess import _core, _impl
+from gaesess._core import Token
+
+NOW = 1_799_999_999
+EXPIRES = 1_800_000_000
+SECRET = bytes(range(32))
+KEY = _core.prepare_key(7, SECRET)
+OTHER_KEY = _core.prepare_key(8, bytes(range(1, 33)))
+KEYS = {7: KEY}
+SID = bytes.fromhex("00112233445566778899aabbccddeeff")
+TOKEN = Token(flags=0x0C, expires=EXPIRES, issued=1_799_990_000, revision=0x01020304, sid=SID, payload=b"hello")
+POINTER = Token(flags=0x01, expires=0xFFFFFFFF, issued=0, revision=1, sid=SID, payload=b"")
+
+
+def cookie_text(payload: bytes = b"hello", chunks: int = 1) -> str:
+    """Return the text of a token with that payload, which says that so many cookies carry it."""
+    return _impl.encode(_impl.seal(KEY, TOKEN._replace(payload=payload), chunks))
+
+
+def cut(text: str, chunks: int) -> list[str]:
+    """Return the text in so many pieces of about one size."""
+    size = -(-len(text) // chunks)
+    return [text[start : start + size] for start in range(0, len(text), size)]

@@ -1,0 +1,97 @@
+"""_impl: which core a process gets, seen from fresh processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import gaesess
+
+PACKAGE = Path(gaesess.__file__).parent
+WHICH = "from gaesess import _impl; print(_impl.IMPLEMENTATION, _impl.unseal.__module__)"
+built = pytest.mark.skipif(not importlib.util.find_spec("gaesess._speedups"), reason="the extension is not built")
+
+
+def run(code: str, root: Path = PACKAGE.parent, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new process that finds gaesess in that folder."""
+    inherited = {name: value for name, value in os.environ.items() if name != "GAESESS_PURE"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=inherited | {"PYTHONPATH": str(root)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def uncompiled(tmp_path: Path) -> Path:
+    """A folder with a gaesess in it that has no extension."""
+    ignore = shutil.ignore_patterns("_speedups*", "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "gaesess", ignore=ignore)
+    return tmp_path
+
+
+def test_gaesess_pure_forces_the_python_core():
+    assert run(WHICH, GAESESS_PURE="1").stdout.split() == ["python", "gaesess._core"]
+
+
+@built
+def test_the_compiled_core_is_the_default():
+    assert run(WHICH).stdout.split() == ["cython", "gaesess._speedups"]
+
+
+@built
+@pytest.mark.parametrize("value", ["", "0", "no"])
+def test_only_the_value_1_forces_the_python_core(value):
+    assert run(WHICH, GAESESS_PURE=value).stdout.split() == ["cython", "gaesess._speedups"]
+
+
+def test_without_an_extension_the_python_core_is_taken_silently(uncompiled):
+    done = run(WHICH, uncompiled)
+    assert (done.stdout.split(), done.stderr) == (["python", "gaesess._core"], "")
+
+
+def test_a_corrupt_extension_is_seen(uncompiled):
+    (uncompiled / "gaesess" / f"_speedups{EXTENSION_SUFFIXES[0]}").write_bytes(b"not a shared library")
+    done = run(WHICH, uncompiled)
+    assert done.returncode != 0
+    assert "ImportError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("raise ImportError('built for another Python')", "ImportError: built for another Python"),
+        ("raise RuntimeError('broken')", "RuntimeError: broken"),
+        ("import gaesess_needs_this", "ModuleNotFoundError: No module named 'gaesess_needs_this'"),
+        ("from gaesess._core import no_such_name", "ImportError: cannot import name 'no_such_name'"),
+    ],
+)
+def test_an_extension_that_fails_on_import_is_seen(uncompiled, source, error):
+    (uncompiled / "gaesess" / "_speedups.py").write_text(source)
+    done = run(WHICH, uncompiled)
+    assert done.returncode != 0
+    assert error in done.stderr
+
+
+def test_gaesess_pure_does_not_even_look_at_a_broken_extension(uncompiled):
+    (uncompiled / "gaesess" / "_speedups.py").write_text("raise RuntimeError('broken')")
+    assert run(WHICH, uncompiled, GAESESS_PURE="1").stdout.split() == ["python", "gaesess._core"]
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_import_gaesess_brings_in_no_framework_and_no_cloud_library(pure):
+    code = "import sys, gaesess; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = run(code, GAESESS_PURE=pure)
+    loaded = set(done.stdout.split())
+    assert "gaesess" in loaded, done.stderr
+    assert not loaded & {"google", "grpc", "pymemcache", "django", "flask"}

@@ -1,0 +1,274 @@
+"""The compiled core and the pure-Python one: the same answers and the same errors, whatever they are given."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from core_samples import KEY, KEYS, NOW, OTHER_KEY, POINTER, SID, TOKEN, cookie_text
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gaesess import _core
+from gaesess._core import MacKey, Token
+
+if importlib.util.find_spec("gaesess._speedups") is None:
+    if os.environ.get("GAESESS_REQUIRE_EXTENSION") == "1" or os.environ.get("CI") == "true":
+        pytest.fail("the extension gaesess._speedups is not built, and has to be here", pytrace=False)
+    pytest.skip("the extension gaesess._speedups is not built: there is one core only", allow_module_level=True)
+
+from gaesess import _speedups
+
+many = settings(deadline=None, max_examples=300)
+FUNCTIONS = ["decode", "encode", "format_sid", "parse_sid", "read_cookies", "seal", "unseal", "write_cookies"]
+
+
+def outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the result with the types of its parts, or the error's class and, if it is a ValueError, its text."""
+    try:
+        result = function(*arguments)
+    except ValueError as error:
+        return ("raises", type(error), str(error))
+    except Exception as error:
+        return ("raises", type(error))
+    parts = result if isinstance(result, (tuple, list)) else ()
+    return ("returns", result, type(result), [type(part) for part in parts])
+
+
+def agree(name: str, *arguments: Any) -> tuple[Any, ...]:
+    """Compare the twins, and return what they agree on."""
+    pure = outcome(getattr(_core, name), arguments)
+    assert outcome(getattr(_speedups, name), arguments) == pure
+    return pure
+
+
+def test_the_functions_compared_here_are_all_that_the_selector_takes():
+    from gaesess import _impl
+
+    taken = {name for name, value in vars(_impl).items() if callable(value) and name in dir(_speedups)}
+    assert taken == {*FUNCTIONS, "prepare_key"}
+    assert _speedups.prepare_key is _core.prepare_key
+
+
+def test_the_functions_of_the_twins_are_not_the_same_ones():
+    assert all(getattr(_core, name) is not getattr(_speedups, name) for name in FUNCTIONS)
+
+
+# Text: our alphabet and what is like it, every width of character that CPython stores, lone surrogates, NUL.
+any_text = st.text(st.characters(exclude_categories=()), max_size=40)
+near_base64url = st.text(
+    st.sampled_from(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" * 3 + "+/=. \n\0\xff\u0100\ud800\U0001f36a"
+    ),
+    max_size=90,
+)
+u32 = st.integers(-1, 2**32)
+any_int = st.one_of(
+    st.integers(-3, 25), u32, st.integers(-(2**70), 2**70), st.sampled_from([2**31, 2**32, 2**63, 2**64])
+)
+wrong = st.one_of(
+    st.none(),
+    st.booleans(),
+    any_int,
+    st.floats(),
+    any_text,
+    st.binary(max_size=80),
+    st.binary(max_size=80).map(bytearray),
+    st.binary(max_size=80).map(memoryview),
+    st.just(()),
+    st.just(TOKEN),
+    st.just(tuple(TOKEN)),
+    st.just(KEY),
+    st.just({}),
+    st.just(str),
+)
+
+SEALED = [_core.seal(KEY, token, chunks) for token in (TOKEN, POINTER) for chunks in (1, 20)]
+TEXTS = [cookie_text(bytes(size), chunks) for size, chunks in ((1, 1), (30, 1), (30, 2), (31, 3), (32, 20))]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A genuine token in which some bytes may have been changed, and which may then have been sealed anew."""
+    data = bytearray(draw(st.sampled_from(SEALED)))
+    for _ in range(draw(st.integers(0, 3))):
+        data[draw(st.one_of(st.integers(0, 7), st.integers(0, len(data) - 1)))] ^= 1 << draw(st.integers(0, 7))
+    if draw(st.booleans()):
+        message = bytes(data[:-32])
+        data = bytearray(message + _core._mac(draw(st.sampled_from([KEY, OTHER_KEY])), message))
+    end = draw(st.sampled_from([len(data), len(data) - 1, 64, 63, 32, 0]))
+    return bytes(data[:end]) + draw(st.sampled_from([b"", b"", b"\0"]))
+
+
+seal_tokens = st.builds(
+    Token,
+    flags=st.one_of(st.sampled_from([0, 1, 4, 8, 13, 0x1D]), any_int),
+    expires=u32,
+    issued=u32,
+    revision=u32,
+    sid=st.one_of(st.just(SID), st.binary(min_size=15, max_size=17)),
+    payload=st.binary(max_size=80),
+)
+
+
+@many
+@given(seal_tokens, st.one_of(st.integers(0, 21), any_int))
+def test_seal(token, chunks):
+    agree("seal", KEY, token, chunks)
+
+
+@many
+@given(damaged(), st.sampled_from([0, NOW, NOW + 1, 2**32, -1, -(10**30), 10**30]))
+def test_unseal(data, now):
+    agree("unseal", KEYS, data, now)
+
+
+@many
+@given(st.one_of(st.binary(max_size=200), wrong))
+def test_encode(data):
+    agree("encode", data)
+
+
+@many
+@given(st.one_of(near_base64url, any_text, st.binary(max_size=50).map(_core.encode), wrong))
+@example("A")
+@example("\u20ac")
+@example("\u20ac\u20ac")
+@example("\U0001f36a\U0001f36a\U0001f36a")
+@example("AA\ud800")
+def test_decode(text):
+    agree("decode", text)
+
+
+@pytest.mark.parametrize("prefix", ["", "AAAA"])
+def test_decode_of_every_ending_of_two_characters_and_every_character(prefix):
+    alphabet = [chr(code) for code in range(0x180)]
+    for last in alphabet:
+        for ending in [last, f"A{last}", f"{last}A", f"AA{last}", f"A{last}A", f"{last}AA", f"AAA{last}"]:
+            agree("decode", prefix + ending)
+
+
+OUR_NAMES = "gaesess gaesess gaesess= gaesess.1= gaesess.2= gaesess.19= gaesess.20= gaesess.01= gaesess. .1 .x gaes"
+OUR_COOKIES = [f"; gaesess={text}" for text in TEXTS]
+SEPARATORS = ["; ", "; ", "a=b", *'==;;; \t.,"\n\0\xa0\u20ac\ud800\U0001f36a']
+fragments = st.sampled_from([*OUR_NAMES.split(), *SEPARATORS, *TEXTS, *OUR_COOKIES])
+headers = st.lists(fragments, max_size=24).map("".join)
+names = st.sampled_from(["gaesess"] * 3 + ["gaesess.1", "g", "", " ", ";", "=", "s", "a", "\u20ac", "\ud800"])
+
+
+@many
+@given(headers, names)
+@example("", "")
+@example("a; gaesess", "")
+@example("gaesess", "gaesess")
+@example("gaesess.", "gaesess")
+@example(";" * 99, ";")
+def test_read_cookies(header, name):
+    agree("read_cookies", header, name)
+
+
+@st.composite
+def cut_headers(draw: st.DrawFn) -> str:
+    """A token in chunks, of which some may be missing, doubled or left over, among other cookies."""
+    text, size = draw(st.sampled_from(TEXTS)), draw(st.integers(8, 60))
+    pairs = [value for value in _core.write_cookies("gaesess", text, "", size) if draw(st.integers(0, 15))]
+    pairs += draw(st.lists(st.sampled_from([*pairs, "a=b", "gaesess.7=x", "gaesess.19=", "Xgaesess=1"]), max_size=2))
+    return draw(st.sampled_from(["; ", ";", " ;"])).join(draw(st.permutations(pairs)))
+
+
+@many
+@given(cut_headers())
+def test_read_cookies_of_chunks(header):
+    agree("read_cookies", header, "gaesess")
+
+
+@many
+@given(st.one_of(any_text, headers, wrong), st.one_of(names, any_text, wrong))
+def test_read_cookies_of_anything(header, name):
+    agree("read_cookies", header, name)
+
+
+@many
+@given(any_text, st.one_of(any_text, near_base64url), any_text, any_int)
+@example("n", "", "", 8)
+@example("n", "x" * 200, "", 8)
+@example("n", "x" * 9, "", 2**63 - 1)
+@example("n", "x" * 9, "", 2**63)
+def test_write_cookies(name, text, attributes, chunk_chars):
+    agree("write_cookies", name, text, attributes, chunk_chars)
+
+
+@many
+@given(st.one_of(u32, any_int), st.one_of(st.booleans(), wrong), st.binary(min_size=15, max_size=17))
+def test_format_sid(expires, secure, sid):
+    agree("format_sid", expires, secure, sid)
+
+
+HEX = "00112233445566778899aabbccddeeff"
+sid_texts = st.tuples(
+    st.sampled_from(["1800000000", "0000000001", "4294967296", "0000000000", "1_70000000", "+180000000", " 180000000"])
+    | st.text("0123456789_+- \uff10\u0660\ud800", min_size=10, max_size=10),
+    st.sampled_from(["S", "_", "s", "", "\uff33", "\0"]),
+    st.sampled_from([HEX, HEX.upper(), HEX[:-1], HEX + "0", HEX[:16] + " " + HEX[16:]])
+    | st.text("0123456789abcdefF \uff10\ud800", min_size=32, max_size=32),
+).map("".join)
+
+
+@many
+@given(st.one_of(sid_texts, any_text, wrong))
+def test_parse_sid(text):
+    agree("parse_sid", text)
+
+
+RIGHT = {
+    "seal": (KEY, TOKEN, 1),
+    "unseal": (KEYS, SEALED[0], NOW),
+    "encode": (b"data",),
+    "decode": ("AAAA",),
+    "read_cookies": (f"gaesess={TEXTS[0]}", "gaesess"),
+    "write_cookies": ("n", "text", "; Path=/", 8),
+    "format_sid": (1, True, SID),
+    "parse_sid": (f"1800000000S{HEX}",),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_is_right_for_both(name):
+    """Guards the other tests against twins that agree in refusing everything."""
+    assert agree(name, *RIGHT[name])[0] == "returns"
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, right: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments of which one or two are replaced by anything."""
+    arguments = list(right)
+    for index in draw(st.lists(st.integers(0, len(right) - 1), min_size=1, max_size=2)):
+        arguments[index] = draw(wrong)
+    return tuple(arguments)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@many
+@given(st.data())
+def test_arguments_of_wrong_types(name, data):
+    agree(name, *data.draw(spoilt(RIGHT[name])))
+
+
+@many
+@given(spoilt(tuple(TOKEN)), st.sampled_from([1, 0]))
+@example(TOKEN._replace(expires=1.5), 1)
+@example(TOKEN._replace(flags=True, payload=b""), 1)
+@example(POINTER._replace(payload=None), 1)
+@example(TOKEN._replace(sid=None), 1)
+def test_a_token_of_wrong_types(fields, chunks):
+    agree("seal", KEY, Token(*fields), chunks)
+
+
+@many
+@given(spoilt((7, KEY.inner, KEY.outer)).filter(lambda fields: fields[0] == 7))
+def test_a_key_that_was_not_prepared(fields):
+    agree("seal", MacKey(*fields), TOKEN, 1)
+    agree("unseal", {7: MacKey(*fields)}, SEALED[0], NOW)
