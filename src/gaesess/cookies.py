@@ -1,0 +1,90 @@
+"""How session cookies are written: names, attributes and sizes."""
+
+from __future__ import annotations
+
+import re
+
+from gaesess import _impl
+from gaesess._core import HEADER_BYTES, MAX_CHUNKS, MAX_U32, TAG_BYTES
+
+MAX_COOKIE_BYTES = 4093  # name, value and attributes: the least that any browser in use takes
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_CHUNK = re.compile(r"\.[0-9]+\Z")
+_DOMAIN = re.compile(r"(?=.{1,254}\Z)\.?[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
+# RFC 6265bis: no controls and no semicolon (4.1.1), no longer than browsers take (5.6). A URL's path has no spaces.
+_PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]{0,1023}")
+
+
+class CookiePolicy:
+    """The name and the attributes of the session cookie: always HttpOnly; Secure and SameSite=Lax by default.
+
+    Raises ValueError for a setting that browsers would answer by dropping the cookie.
+    """
+
+    def __init__(
+        self,
+        name: str = "gaesess",
+        *,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        samesite: str = "Lax",
+    ) -> None:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"cookie_name {name!r} has characters that a cookie's name cannot have")
+        if _CHUNK.search(name):
+            raise ValueError(f"cookie_name {name!r} ends like the second chunk of another session's cookie")
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"cookie_path {path!r} has to begin with a slash and hold no space or semicolon")
+        if domain is not None and not _DOMAIN.fullmatch(domain):
+            raise ValueError(f"cookie_domain {domain!r} is not a domain name")
+        if samesite not in ("Lax", "Strict", "None"):
+            raise ValueError(f'cookie_samesite is "Lax", "Strict" or "None", not {samesite!r}')
+        if samesite == "None" and not secure:
+            raise ValueError('cookie_samesite="None" needs cookie_secure=True, or browsers drop the cookie')
+        _check_prefix(name, path, domain, secure)
+        self.name = name
+        self.secure = secure
+        self._place = f"; Path={path}" + (f"; Domain={domain}" if domain else "")
+        self._rules = f"; HttpOnly; SameSite={samesite}"
+        longest = self._attributes(max_age=MAX_U32, secure=True)
+        self.chunk_chars = MAX_COOKIE_BYTES - len(f"{name}.{MAX_CHUNKS - 1}={longest}")
+        if self.chunk_chars < 1000:
+            raise ValueError("cookie_name, cookie_path and cookie_domain together leave no room for the session")
+
+    def payload_limit(self, chunks: int) -> int:
+        """Return how many bytes of session data that many cookies hold."""
+        return chunks * self.chunk_chars * 3 // 4 - HEADER_BYTES - TAG_BYTES
+
+    def chunks_for(self, payload_bytes: int) -> int:
+        """Return how many cookies that much session data takes."""
+        text_chars = ((HEADER_BYTES + payload_bytes + TAG_BYTES) * 4 + 2) // 3
+        return -(-text_chars // self.chunk_chars)
+
+    def write(self, text: str, *, max_age: int | None, secure: bool, taken: int) -> list[str]:
+        """Return Set-Cookie values for a token's text, and deletions for the further names an older one has taken.
+
+        `max_age` in seconds; None lets the cookie end with the browser.
+        """
+        attributes = self._attributes(max_age, secure)
+        written = _impl.write_cookies(self.name, text, attributes, self.chunk_chars)
+        return written + self.delete(len(written), taken)
+
+    def delete(self, first: int, taken: int) -> list[str]:
+        """Return Set-Cookie values that make the browser drop the chunks from `first` to before `taken`."""
+        names = [f"{self.name}.{number}" if number else self.name for number in range(first, taken)]
+        return [f"{name}={self._attributes(max_age=0, secure=False)}" for name in names]
+
+    def _attributes(self, max_age: int | None, secure: bool) -> str:
+        age = "" if max_age is None else f"; Max-Age={max_age}"
+        return f"{self._place}{age}{'; Secure' if secure or self.secure else ''}{self._rules}"
+
+
+def _check_prefix(name: str, path: str, domain: str | None, secure: bool) -> None:
+    """Hold the name prefixes of RFC 6265bis section 4.1.3 to what they promise; browsers match them in any case."""
+    host = name.lower().startswith("__host-")
+    if (host or name.lower().startswith("__secure-")) and not secure:
+        raise ValueError(f"a cookie named {name!r} needs cookie_secure=True, or browsers drop it")
+    if host and (path != "/" or domain is not None):
+        raise ValueError(f'a cookie named {name!r} needs cookie_path="/" and no cookie_domain, or browsers drop it')

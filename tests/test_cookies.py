@@ -1,0 +1,185 @@
+"""How cookies are written: their attributes, which settings are refused, and that none is too long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaesess import _impl
+from gaesess._core import HEADER_BYTES, MAX_CHUNKS, TAG_BYTES, Token
+from gaesess.cookies import CookiePolicy
+
+KEY = _impl.prepare_key(1, bytes(range(32)))
+TOKEN = Token(flags=0, expires=2**32 - 1, issued=0, revision=1, sid=bytes(16), payload=b"data")
+
+names = st.text("!#$%&'*+.^_`|~09azAZ-", min_size=1, max_size=300)
+paths = st.text("/az~!%=,", max_size=1000).map("/".__add__)
+domains = st.one_of(
+    st.none(), st.lists(st.text("az09-", min_size=1, max_size=63), min_size=1, max_size=3).map(".".join)
+)
+
+
+def write(policy: CookiePolicy, payload_bytes: int, **options: Any) -> list[str]:
+    """Return the Set-Cookie values of a session of that many bytes, as the manager has them made."""
+    chunks = policy.chunks_for(payload_bytes)
+    text = _impl.encode(_impl.seal(KEY, TOKEN._replace(payload=bytes(payload_bytes)), chunks))
+    return policy.write(text, **{"max_age": 2**32 - 1, "secure": True, "taken": 0, **options})
+
+
+# -- attributes
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "expected"),
+    [
+        ({}, {"max_age": 60}, "gaesess=text; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax"),
+        ({}, {"max_age": None}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
+        ({}, {"max_age": 0}, "gaesess=text; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"),
+        ({"secure": False}, {}, "gaesess=text; Path=/; HttpOnly; SameSite=Lax"),
+        ({"secure": False}, {"secure": True}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
+        ({"samesite": "Strict"}, {}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Strict"),
+        ({"samesite": "None"}, {}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=None"),
+        (
+            {"name": "s", "path": "/shop", "domain": "example.com"},
+            {"max_age": 1},
+            "s=text; Path=/shop; Domain=example.com; Max-Age=1; Secure; HttpOnly; SameSite=Lax",
+        ),
+        ({"name": "__Host-s"}, {}, "__Host-s=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
+    ],
+)
+def test_the_cookie_as_it_is_written(settings: Any, options: Any, expected: str) -> None:
+    policy = CookiePolicy(**settings)
+    assert policy.write("text", **{"max_age": None, "secure": False, "taken": 0, **options}) == [expected]
+
+
+def test_names_that_a_longer_token_has_taken_are_deleted_where_they_were_set() -> None:
+    policy = CookiePolicy("s", path="/shop", domain="example.com", samesite="Strict")
+    rules = "Secure; HttpOnly; SameSite=Strict"
+    assert policy.write("text", max_age=9, secure=False, taken=3) == [
+        f"s=text; Path=/shop; Domain=example.com; Max-Age=9; {rules}",
+        f"s.1=; Path=/shop; Domain=example.com; Max-Age=0; {rules}",
+        f"s.2=; Path=/shop; Domain=example.com; Max-Age=0; {rules}",
+    ]
+
+
+def test_delete_makes_the_browser_drop_every_cookie_of_the_session() -> None:
+    assert CookiePolicy("s").delete(0, 2) == [
+        "s=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+        "s.1=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+    ]
+
+
+@given(st.integers(1, MAX_CHUNKS), st.integers(0, MAX_CHUNKS))
+def test_every_name_taken_is_either_written_or_deleted(chunks: int, taken: int) -> None:
+    policy = CookiePolicy("s")
+    lines = write(policy, policy.payload_limit(chunks), taken=taken)
+    expected = ["s", *(f"s.{number}" for number in range(1, max(chunks, taken)))]
+    assert [line.partition("=")[0] for line in lines] == expected
+    assert ["Max-Age=0" in line.split("; ") for line in lines] == [False] * chunks + [True] * max(0, taken - chunks)
+
+
+# -- settings that are refused
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *[("name", name) for name in ("", "a b", "a=b", "a;b", "a,b", 'a"', "a\r\nSet-Cookie: x", "a\n", "ä", "a/b")],
+        *[("path", path) for path in ("", "shop", "/;Domain=evil", "/a\r\nX: y", "/\n", "/\0", "/ä", "/a b")],
+        ("path", "/" + "x" * 1024),
+        *[("domain", domain) for domain in ("", ".", "a..b", "a;b", "a b", "a\r\nX: y", "a\n", "ä.de", "a/b", "a:80")],
+        ("domain", "x" * 255),
+        *[("samesite", samesite) for samesite in ("", "lax", "Lax; Domain=evil", "Lax\r\n", None, True)],
+    ],
+)
+def test_a_setting_that_browsers_or_others_would_misread_is_refused_by_its_name(setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^cookie_{setting} "):
+        CookiePolicy(**{setting: value})
+
+
+@given(st.sampled_from(["name", "path", "domain"]), st.text())
+def test_no_setting_that_is_taken_breaks_out_of_its_place(setting: str, value: str) -> None:
+    try:
+        policy = CookiePolicy(**{setting: "/" + value if setting == "path" else value})  # type: ignore[arg-type]
+    except ValueError:
+        return
+    (line,) = policy.write("text", max_age=None, secure=False, taken=0)
+    assert line.isascii()
+    assert line.isprintable()
+    assert [attribute.partition("=")[0] for attribute in line.split(";")[1:]] == [
+        " Path",
+        *([" Domain"] if setting == "domain" else []),
+        " Secure",
+        " HttpOnly",
+        " SameSite",
+    ]
+
+
+def test_samesite_none_needs_secure() -> None:
+    with pytest.raises(ValueError, match=r'^cookie_samesite="None" needs cookie_secure=True'):
+        CookiePolicy(samesite="None", secure=False)
+
+
+@pytest.mark.parametrize("name", ["__Host-s", "__host-s", "__HOST-s", "__Secure-s", "__secure-s", "__SECURE-s"])
+def test_a_prefix_that_promises_secure_needs_it_in_any_case(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^a cookie named '{name}' needs cookie_secure=True"):
+        CookiePolicy(name, secure=False)
+
+
+@pytest.mark.parametrize("name", ["__Host-s", "__hOsT-s"])
+@pytest.mark.parametrize("place", [{"path": "/shop"}, {"domain": "example.com"}])
+def test_a_host_prefix_needs_the_root_path_and_no_domain(name: str, place: Any) -> None:
+    with pytest.raises(ValueError, match=f'^a cookie named {name!r} needs cookie_path="/" and no cookie_domain'):
+        CookiePolicy(name, **place)
+
+
+def test_a_secure_prefix_allows_a_path_and_a_domain() -> None:
+    assert CookiePolicy("__Secure-s", path="/shop", domain="example.com").name == "__Secure-s"
+
+
+def test_a_name_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="together leave no room for the session"):
+        CookiePolicy("x" * 3100)
+
+
+# -- sizes
+
+
+@settings(deadline=None)
+@given(names, paths, domains, st.floats(0, 1))
+def test_no_cookie_is_longer_than_browsers_take(name: str, path: str, domain: str | None, share: float) -> None:
+    if name.lower().startswith(("__host-", "__secure-")):
+        name = "x" + name
+    policy = CookiePolicy(name, path=path, domain=domain)
+    payload_bytes = max(1, int(share * policy.payload_limit(MAX_CHUNKS)))
+    lines = write(policy, payload_bytes)
+    assert max(map(len, lines)) <= 4093
+    assert len(lines) == policy.chunks_for(payload_bytes) <= MAX_CHUNKS
+
+
+@given(st.integers(1, MAX_CHUNKS))
+def test_the_payload_limit_is_what_that_many_cookies_hold_to_the_byte(chunks: int) -> None:
+    policy = CookiePolicy()
+    limit = policy.payload_limit(chunks)
+    assert len(write(policy, limit)) == policy.chunks_for(limit) == chunks
+    assert policy.chunks_for(limit + 1) == chunks + 1
+
+
+def test_the_last_of_twenty_full_cookies_is_as_long_as_a_cookie_may_be() -> None:
+    policy = CookiePolicy()
+    text = "x" * (MAX_CHUNKS * policy.chunk_chars)
+    lines = policy.write(text, max_age=2**32 - 1, secure=True, taken=0)
+    assert len(lines[-1]) == 4093
+
+
+def test_one_cookie_holds_nearly_three_kilobytes_by_default() -> None:
+    assert 2900 < CookiePolicy().payload_limit(1) < 4093 * 3 // 4 - HEADER_BYTES - TAG_BYTES
+
+
+@pytest.mark.parametrize("name", ["s.1", "s.19", "s.20"])
+def test_name_that_looks_like_a_chunk_of_another_is_refused(name):
+    with pytest.raises(ValueError, match="chunk"):
+        CookiePolicy(name)
