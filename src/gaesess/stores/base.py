@@ -1,0 +1,84 @@
+"""What gaesess asks of a store, and what each answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+
+MAX_RECORD_BYTES = 1_000_000  # memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
+SHARDS = "0123456789abcdef"
+
+
+def record_key(expires: int, sid: bytes) -> str:
+    """Return the key of a session's record: a shard, ten digits of expiry (Unix seconds), and a hash.
+
+    Not the session id itself, so that nobody who reads the store can name a session; a hash without a secret, so that
+    records outlive a change of the cookie key. The shard keeps new keys from all going to one Datastore tablet.
+    """
+    name = sha256(b"gaesess/2 record" + sid).hexdigest()[:32]
+    return f"{name[0]}{expires:010d}{name}"
+
+
+def expired_key_ranges(now: int) -> Iterator[tuple[str, str]]:
+    """Yield, shard by shard, the half-open range of keys whose expiry (Unix seconds) is not after `now`."""
+    for shard in SHARDS:
+        yield f"{shard}{0:010d}", f"{shard}{now + 1:010d}"
+
+
+class Stored(NamedTuple):
+    """A record as read: its bytes, and the version that `replace` will ask for."""
+
+    data: bytes
+    version: int
+
+
+class Store(Protocol):
+    """Keeps sealed records, as opaque bytes, by key.
+
+    Keys are the 43 ASCII characters of `record_key`. A store of your own passes `gaesess.testing.StoreContract` before
+    it is trusted with sessions. Every method raises StoreUnavailable, and nothing else of its client's, when it cannot
+    answer or cannot confirm a write: an outage is no miss, and a write that may not have landed is no success.
+    All are safe to call from many threads.
+    """
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        """Return the record, or None if there is none. `fresh` reads past any cache; a store without one ignores it."""
+        ...
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        """Store a new record and return its version. Raises KeyExists, and leaves the record there, if there is one.
+
+        The record may be forgotten from `expires_at` (Unix seconds) on.
+        """
+        ...
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        """Replace the record if it is still at `version`, and return its new version.
+
+        Raises Conflict if it was replaced since, Gone if it is not there; in either case nothing is written.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete the record, so that no `replace` brings it back. To delete what is not there is no error."""
+        ...
+
+    def count_expired(self, *, now: int) -> int:
+        """Return how many records `delete_expired` would delete in all; 0 where the store forgets them by itself."""
+        ...
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        """Delete at most `limit` records whose `expires_at` is not after `now` (Unix seconds), and return how many.
+
+        Never deletes a live one. Fewer than `limit` says that there are no more.
+        """
+        ...
+
+
+class Cache(Store, Protocol):
+    """A store that may forget, and that can be filled without asking: the front of a `TieredStore`."""
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        """Store the record whether or not there is one."""
+        ...

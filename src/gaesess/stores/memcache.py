@@ -1,0 +1,154 @@
+"""Records in memcached: fast, shared by all machines, and forgotten whenever memcached likes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import TypeAlias
+
+from pymemcache.client.base import Client, PooledClient  # type: ignore[import-untyped]
+from pymemcache.client.hash import HashClient  # type: ignore[import-untyped]
+from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError  # type: ignore[import-untyped]
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._pool import Pool
+from gaesess.stores.base import Cache, Stored
+
+Connect: TypeAlias = Callable[[], Client]
+
+VERSION_BYTES = 8
+MAX_EXPIRY = 2**31 - 1  # memcached reads the expiry as a signed 32-bit number and refuses more
+
+
+class MemcacheStore(Cache):
+    """Keeps records in one memcached, or spread over several.
+
+    `servers` is "host:port", a list of them, or, for all that pymemcache's Client can do besides (TLS, gevent sockets),
+    a function that makes a Client, with timeouts set. `prefix` goes before each key. `timeout` is how many seconds a
+    connect, a send or a receive may take before StoreUnavailable. A key has one server: while that is down its records
+    are unavailable, and no other server stands in, which would have old records once the first is back.
+    """
+
+    # The version that callers know is the first 8 bytes of the value and not memcached's cas number: pymemcache's `add`
+    # and `cas` do not tell the new cas number, and a `gets` after them may already see another writer's. So `replace`
+    # compares the version it has read, and by `cas` writes only over what it has compared.
+
+    def __init__(
+        self, servers: str | Sequence[str] | Connect, *, prefix: str = "gaesess:", timeout: float = 0.5
+    ) -> None:
+        if isinstance(servers, Client | PooledClient | HashClient):
+            raise TypeError(
+                f"MemcacheStore shares no {type(servers).__name__} with others: pass a function that makes a new Client"
+            )
+        connectors = _connectors(servers, timeout)
+        if not connectors:
+            raise ValueError('MemcacheStore needs a server, such as "localhost:11211"')
+        for connect in connectors.values():
+            _check(connect)
+        self._pools = {server: Pool(connect) for server, connect in connectors.items()}
+        self._prefix = prefix
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        with self._client(key) as client:
+            value = client.get(self._prefix + key)
+        return None if value is None else Stored(value[VERSION_BYTES:], _version(value))
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        version = _first_version()
+        with self._client(key) as client:
+            added = client.add(self._prefix + key, _value(version, data), expire=_expiry(expires_at), noreply=False)
+        if not added:
+            raise KeyExists("memcached has a record under this key already")
+        return version
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        with self._client(key) as client:
+            found, cas = client.gets(self._prefix + key)
+            replaced = None if found is None else False
+            if found is not None and _version(found) == version:
+                value = _value(version + 1, data)
+                replaced = client.cas(self._prefix + key, value, cas, expire=_expiry(expires_at), noreply=False)
+        if replaced is None:
+            raise Gone("memcached has no record under this key")
+        if not replaced:
+            raise Conflict("the record in memcached was replaced since it was read")
+        return version + 1
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        value = _value(_first_version(), data)
+        with self._client(key) as client:
+            client.set(self._prefix + key, value, expire=_expiry(expires_at), noreply=False)
+
+    def delete(self, key: str) -> None:
+        with self._client(key) as client:
+            client.delete(self._prefix + key, noreply=False)
+
+    def count_expired(self, *, now: int) -> int:
+        return 0
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Close the connections that are not in use. The store stays usable, and opens them again when needed."""
+        for pool in self._pools.values():
+            pool.close()
+
+    @contextmanager
+    def _client(self, key: str) -> Iterator[Client]:
+        server = self._server(key)
+        try:
+            with self._pools[server].connection() as client:
+                yield client
+        except MemcacheIllegalInputError:  # a bad key or prefix, not an outage
+            raise
+        except (MemcacheError, OSError) as error:
+            raise StoreUnavailable(_reason(server, error)) from error
+
+    def _server(self, key: str) -> str:
+        # Rendezvous hashing: one server more or less moves only the keys that it gains or loses.
+        return max(self._pools, key=lambda server: blake2b(f"{server} {key}".encode(), digest_size=8).digest())
+
+
+def _connectors(servers: str | Sequence[str] | Connect, timeout: float) -> dict[str, Connect]:
+    if isinstance(servers, str):
+        return {servers: _connector(servers, timeout)}
+    if not callable(servers):
+        return {server: _connector(server, timeout) for server in servers}
+    return {"(a Client of your own)": servers}
+
+
+def _check(connect: Connect) -> None:
+    client = connect()  # connects at its first command only
+    if not isinstance(client, Client):  # a HashClient answers for a server that is down: as if no record were there
+        raise TypeError(f"MemcacheStore needs a function that makes a pymemcache Client, not a {type(client).__name__}")
+    if client.ignore_exc:
+        raise ValueError("MemcacheStore needs clients with ignore_exc=False: else an outage looks like a miss")
+
+
+def _connector(server: str, timeout: float) -> Connect:
+    return lambda: Client(server, connect_timeout=timeout, timeout=timeout, no_delay=True)
+
+
+def _reason(server: str, error: Exception) -> str:
+    if "too large" in str(error):
+        return f"memcached {server} refused a record as too large: raise its item size limit, option -I (default 1m)"
+    return f"memcached {server} failed: {type(error).__name__}: {error}"
+
+
+def _first_version() -> int:
+    return secrets.randbits(8 * VERSION_BYTES - 2)  # random: a deleted and re-added record never has an old version
+
+
+def _value(version: int, data: bytes) -> bytes:
+    return version.to_bytes(VERSION_BYTES, "big") + data
+
+
+def _version(value: bytes) -> int:
+    return int.from_bytes(value[:VERSION_BYTES], "big")
+
+
+def _expiry(expires_at: int) -> int:
+    return min(expires_at, MAX_EXPIRY)

@@ -1,0 +1,145 @@
+"""Records in an SQLite file: durable, for all processes of one machine, with nothing to install or run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._pool import Pool
+from gaesess.stores.base import Store, Stored
+
+# FULL: a commit returns when the disk has it. NORMAL survives a crash of the process too, but forgets the last commits
+# when the power fails (https://www.sqlite.org/pragma.html#pragma_synchronous), and a terminated session would be back.
+_SETTINGS = "PRAGMA synchronous = FULL"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS gaesess_record (
+    key TEXT PRIMARY KEY, expires_at INTEGER NOT NULL, version INTEGER NOT NULL, data BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS gaesess_record_by_expiry ON gaesess_record (expires_at);
+"""
+_GET = "SELECT data, version FROM gaesess_record WHERE key = ?"
+_ADD = """
+INSERT INTO gaesess_record (key, expires_at, version, data) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+"""
+_REPLACE = """
+UPDATE gaesess_record SET data = ?, expires_at = ?, version = version + 1 WHERE key = ? AND version = ?
+"""
+_DELETE = "DELETE FROM gaesess_record WHERE key = ?"
+_COUNT_EXPIRED = "SELECT count(*) FROM gaesess_record WHERE expires_at <= ?"
+_DELETE_EXPIRED = """
+DELETE FROM gaesess_record WHERE key IN (SELECT key FROM gaesess_record WHERE expires_at <= ? LIMIT ?)
+"""
+
+
+class SQLiteStore(Store):
+    """Keeps records in the SQLite file at `path`, which is made, readable by its owner only, if it is not there.
+
+    Any number of threads and processes of one machine may share the file; it must not be on a network file system
+    (https://www.sqlite.org/wal.html). `timeout` is how many seconds a write waits for another one to end. A write that
+    has returned survives a crash and a power failure.
+
+    Raises StoreUnavailable if the file cannot be opened or is not an SQLite database.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
+        if os.fspath(path) == ":memory:":
+            raise ValueError("SQLiteStore needs a file, not ':memory:'; use MemoryStore for records in memory")
+        self._path = Path(path).absolute()
+        self._timeout = timeout
+        self._pool = Pool(self._connect)
+        self._create_file()
+        with self._connection() as connection:
+            self._switch_to_wal(connection)
+            connection.executescript(_SCHEMA)
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        with self._connection() as connection:
+            row = connection.execute(_GET, (key,)).fetchone()
+        return None if row is None else Stored(*row)
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        version = secrets.randbits(62)  # a random start: a deleted and re-added record never has an old version
+        if not self._write(_ADD, key, expires_at, version, data):
+            raise KeyExists("SQLiteStore has a record under this key already")
+        return version
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        if self._write(_REPLACE, data, expires_at, key, version):
+            return version + 1
+        if self.get(key) is None:
+            raise Gone("SQLiteStore has no record under this key")
+        raise Conflict("the record in SQLiteStore was replaced since it was read")
+
+    def delete(self, key: str) -> None:
+        self._write(_DELETE, key)
+
+    def count_expired(self, *, now: int) -> int:
+        with self._connection() as connection:
+            (count,) = connection.execute(_COUNT_EXPIRED, (now,)).fetchone()
+        return int(count)
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return self._write(_DELETE_EXPIRED, now, limit)
+
+    def close(self) -> None:
+        """Close the connections that are not in use. The store stays usable, and opens them again when needed."""
+        self._pool.close()
+
+    def _write(self, statement: str, *parameters: str | int | bytes) -> int:
+        with self._connection() as connection:
+            return connection.execute(statement, parameters).rowcount
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailable(f"SQLite file {self._path} cannot be used: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode=rw",  # never makes the file: it would be readable by others
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,  # each statement commits by itself
+            check_same_thread=False,  # the pool lends it to one thread at a time
+        )
+        try:
+            connection.execute(_SETTINGS)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
+        """Let readers read while one writes. The file remembers it.
+
+        Of two processes that switch a new file together SQLite refuses one at once, whatever the timeout (to wait would
+        be a deadlock). That one waits here for the write lock, which it can without, and tries again.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+
+    def _create_file(self) -> None:
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"SQLite file {self._path} cannot be made: {error.strerror}") from error

@@ -1,0 +1,294 @@
+"""For your tests: the contract that every store keeps, and a store that fails when it is told to.
+
+It needs pytest, which gaesess itself does not.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores.base import Cache, Store, Stored, record_key
+
+T = TypeVar("T")
+
+EXPIRY = 4_000_000_000  # Unix seconds, in 2096
+NOW = 3_900_000_000  # Unix seconds, in 2093: what the tests of expiry take for the present
+
+
+def new_key(expires: int = EXPIRY) -> str:
+    """Return the key of a session that there has never been. `expires` is in Unix seconds."""
+    return record_key(expires, secrets.token_bytes(16))
+
+
+class StoreContract:
+    """What gaesess asks of every store, as tests. Subclass it and give it your store, new and empty for each test:
+
+        class TestMyStore(StoreContract):
+            @pytest.fixture
+            def store(self, tmp_path):
+                store = MyStore(tmp_path / "records")
+                yield store
+                store.close()
+
+    For a store that forgets expired records by itself, as memcached does, set `forgets_expired = True`.
+    """
+
+    forgets_expired = False
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        """Give your store: a fixture of this name in the subclass."""
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture `store`: see gaesess.testing.StoreContract")
+
+    def test_a_miss_is_none(self, store: Store) -> None:
+        assert store.get(new_key()) is None
+
+    def test_what_is_added_is_read_with_its_version(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        assert store.get(key) == Stored(b"first", version)
+
+    def test_a_fresh_read_gives_the_same(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        assert store.get(key, fresh=True) == Stored(b"first", version)
+
+    def test_a_version_is_an_unsigned_64_bit_number(self, store: Store) -> None:
+        version = store.add(new_key(), b"first", expires_at=EXPIRY)
+        assert type(version) is int
+        assert 0 <= version < 2**64
+
+    def test_a_second_add_raises_key_exists_and_leaves_the_first(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        with pytest.raises(KeyExists):
+            store.add(key, b"second", expires_at=EXPIRY)
+        assert store.get(key) == Stored(b"first", version)
+
+    def test_keys_do_not_share_records(self, store: Store) -> None:
+        first, second = new_key(), new_key()
+        store.add(first, b"first", expires_at=EXPIRY)
+        assert store.get(second) is None
+
+    def test_each_replace_returns_the_version_for_the_next(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"0", expires_at=EXPIRY)
+        for number in (b"1", b"2", b"3"):
+            version = store.replace(key, number, expires_at=EXPIRY, version=version)
+            assert store.get(key) == Stored(number, version)
+
+    def test_no_version_of_a_record_comes_twice(self, store: Store) -> None:
+        key = new_key()
+        versions = [store.add(key, b"0", expires_at=EXPIRY)]
+        for _ in range(5):
+            versions.append(store.replace(key, b"0", expires_at=EXPIRY, version=versions[-1]))
+        assert len(set(versions)) == 6
+
+    def test_a_replace_at_an_old_version_raises_conflict_and_writes_nothing(self, store: Store) -> None:
+        key = new_key()
+        old = store.add(key, b"first", expires_at=EXPIRY)
+        new = store.replace(key, b"second", expires_at=EXPIRY, version=old)
+        with pytest.raises(Conflict):
+            store.replace(key, b"third", expires_at=EXPIRY, version=old)
+        assert store.get(key) == Stored(b"second", new)
+
+    def test_a_replace_of_what_was_never_there_raises_gone_and_writes_nothing(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(new_key(), b"another", expires_at=EXPIRY)
+        with pytest.raises(Gone):
+            store.replace(key, b"second", expires_at=EXPIRY, version=version)
+        assert store.get(key) is None
+
+    def test_a_replace_never_brings_a_deleted_record_back(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        store.delete(key)
+        with pytest.raises(Gone):
+            store.replace(key, b"second", expires_at=EXPIRY, version=version)
+        assert store.get(key) is None
+
+    def test_a_deleted_record_is_not_read_any_more(self, store: Store) -> None:
+        key = new_key()
+        store.add(key, b"first", expires_at=EXPIRY)
+        store.delete(key)
+        assert store.get(key) is None
+
+    def test_to_delete_what_is_not_there_is_no_error(self, store: Store) -> None:
+        key = new_key()
+        store.delete(key)
+        store.delete(key)
+        assert store.get(key) is None
+
+    def test_a_deleted_key_can_be_added_again(self, store: Store) -> None:
+        key = new_key()
+        store.add(key, b"first", expires_at=EXPIRY)
+        store.delete(key)
+        version = store.add(key, b"second", expires_at=EXPIRY)
+        assert store.get(key) == Stored(b"second", version)
+
+    def test_a_version_from_before_a_deletion_is_stale_after_a_new_add(self, store: Store) -> None:
+        key = new_key()
+        old = store.add(key, b"first", expires_at=EXPIRY)
+        store.delete(key)
+        store.add(key, b"second", expires_at=EXPIRY)
+        with pytest.raises(Conflict):
+            store.replace(key, b"third", expires_at=EXPIRY, version=old)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"\0", id="one byte"),
+            pytest.param(bytes(range(256)), id="every byte value"),
+            pytest.param(b"\r\nEND\r\n", id="memcached's end of a reply"),
+            pytest.param(bytes(range(256)) * 400, id="100 KB"),
+        ],
+    )
+    def test_data_comes_back_byte_for_byte(self, store: Store, data: bytes) -> None:
+        key = new_key()
+        version = store.add(key, b"before", expires_at=EXPIRY)
+        version = store.replace(key, data, expires_at=EXPIRY, version=version)
+        assert store.get(key) == Stored(data, version)
+
+    def test_of_two_threads_that_add_one_wins(self, store: Store) -> None:
+        key = new_key()
+
+        def add(name: bytes) -> bytes | None:
+            try:
+                store.add(key, name, expires_at=EXPIRY)
+            except KeyExists:
+                return None
+            return name
+
+        winners = [name for name in race(add, [b"one", b"two"]) if name]
+        stored = store.get(key)
+        assert stored is not None
+        assert winners == [stored.data]
+
+    def test_of_two_threads_that_replace_one_version_one_wins(self, store: Store) -> None:
+        key = new_key()
+        version = store.add(key, b"before", expires_at=EXPIRY)
+
+        def replace(name: bytes) -> bytes | None:
+            try:
+                store.replace(key, name, expires_at=EXPIRY, version=version)
+            except Conflict:
+                return None
+            return name
+
+        winners = [name for name in race(replace, [b"one", b"two"]) if name]
+        stored = store.get(key)
+        assert stored is not None
+        assert winners == [stored.data]
+
+    def test_threads_do_not_mix_up_their_keys(self, store: Store) -> None:
+        def count_up(name: bytes) -> bool:
+            key = new_key()
+            version = store.add(key, name, expires_at=EXPIRY)
+            for number in range(10):
+                data = b"%s %d" % (name, number)
+                version = store.replace(key, data, expires_at=EXPIRY, version=version)
+                if store.get(key) != Stored(data, version):
+                    return False
+            return True
+
+        assert race(count_up, [b"thread %d" % number for number in range(8)]) == [True] * 8
+
+    def test_a_record_whose_expiry_is_now_is_expired(self, store: Store) -> None:
+        store.add(new_key(NOW), b"over", expires_at=NOW)
+        assert store.count_expired(now=NOW) == self._forgotten(1)
+        assert store.delete_expired(now=NOW, limit=10) == self._forgotten(1)
+
+    def test_a_record_with_a_second_left_is_not_deleted(self, store: Store) -> None:
+        key = new_key(NOW + 1)
+        version = store.add(key, b"live", expires_at=NOW + 1)
+        assert store.count_expired(now=NOW) == 0
+        assert store.delete_expired(now=NOW, limit=10) == 0
+        assert store.get(key) == Stored(b"live", version)
+
+    def test_expired_records_are_deleted_and_no_others(self, store: Store) -> None:
+        old, live = new_key(NOW - 1), new_key(NOW + 1)
+        store.add(old, b"over", expires_at=NOW - 1)
+        version = store.add(live, b"live", expires_at=NOW + 1)
+        store.delete_expired(now=NOW, limit=10)
+        assert store.get(live, fresh=True) == Stored(b"live", version)
+        if not self.forgets_expired:
+            assert store.get(old, fresh=True) is None
+
+    def test_expired_records_go_in_batches_until_one_is_not_full(self, store: Store) -> None:
+        for _ in range(5):
+            store.add(new_key(NOW), b"over", expires_at=NOW)
+        batches = [store.delete_expired(now=NOW, limit=2) for _ in range(4)]
+        assert batches == [self._forgotten(count) for count in (2, 2, 1, 0)]
+
+    def test_the_count_of_expired_records_falls_with_each_batch(self, store: Store) -> None:
+        for _ in range(3):
+            store.add(new_key(NOW), b"over", expires_at=NOW)
+        assert store.count_expired(now=NOW) == self._forgotten(3)
+        store.delete_expired(now=NOW, limit=2)
+        assert store.count_expired(now=NOW) == self._forgotten(1)
+
+    def _forgotten(self, count: int) -> int:
+        return 0 if self.forgets_expired else count
+
+
+def race(function: Callable[[bytes], T], arguments: list[bytes]) -> list[T]:
+    """Call a function once per argument, each in a thread of its own, all at once; return the results in order."""
+    start = threading.Barrier(len(arguments))
+
+    def run(argument: bytes) -> T:
+        start.wait()
+        return function(argument)
+
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        return list(pool.map(run, arguments))
+
+
+class FaultyStore:
+    """Passes everything on to a store or a cache, until it is told to fail.
+
+    While `down` is true every call raises StoreUnavailable and does nothing. While `deaf` is true every call does its
+    work and raises StoreUnavailable then, as if the reply were lost.
+    """
+
+    def __init__(self, store: Store | Cache) -> None:
+        self.store = store
+        self.down = False
+        self.deaf = False
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        return self._call(self.store.get, key, fresh=fresh)
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        return self._call(self.store.add, key, data, expires_at=expires_at)
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        return self._call(self.store.replace, key, data, expires_at=expires_at, version=version)
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        cache: Any = self.store
+        self._call(cache.put, key, data, expires_at=expires_at)
+
+    def delete(self, key: str) -> None:
+        self._call(self.store.delete, key)
+
+    def count_expired(self, *, now: int) -> int:
+        return self._call(self.store.count_expired, now=now)
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return self._call(self.store.delete_expired, now=now, limit=limit)
+
+    def _call(self, method: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        if self.down:
+            raise StoreUnavailable("FaultyStore is down")
+        result = method(*arguments, **options)
+        if self.deaf:
+            raise StoreUnavailable("FaultyStore has lost the reply")
+        return result

@@ -1,0 +1,444 @@
+"""DatastoreStore on both emulators: the contract, the way it writes on each, and what it does in an outage."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+import services
+from google.cloud import ndb
+from google.cloud.datastore_v1 import types
+from grpc import StatusCode
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.stores.base import SHARDS, Store, Stored
+from gaesess.stores.datastore import DatastoreStore
+from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
+
+BOTH = ("datastore_emulator", "firestore_emulator")
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "get": lambda store: store.get(new_key()),
+    "add": lambda store: store.add(new_key(), b"data", expires_at=EXPIRY),
+    "replace": lambda store: store.replace(new_key(), b"data", expires_at=EXPIRY, version=1),
+    "delete": lambda store: store.delete(new_key()),
+    "count_expired": lambda store: store.count_expired(now=NOW),
+    "delete_expired": lambda store: store.delete_expired(now=NOW, limit=10),
+}
+
+
+class Call(NamedTuple):
+    """A call as it was made."""
+
+    rpc: str
+    request: Any
+    timeout: float
+    metadata: dict[str, str]
+
+
+class Fault(grpc.RpcError):
+    """What a call is to fail with, before Datastore has done anything or, if `landed`, after it has done it all."""
+
+    def __init__(self, status: StatusCode, *, landed: bool = False) -> None:
+        self.status = status
+        self.landed = landed
+
+    def code(self) -> StatusCode:
+        return self.status
+
+
+class Wire:
+    """The stub of a client, which notes every call, and makes the next ones of an `rpc` fail with its `faults`."""
+
+    def __init__(self, stub: Any) -> None:
+        self.stub = stub
+        self.calls: list[Call] = []
+        self.faults: dict[str, list[Fault]] = {}
+
+    def __getattr__(self, rpc: str) -> Callable[..., Any]:
+        def call(request: Any, *, timeout: float, metadata: tuple[tuple[str, str], ...]) -> Any:
+            self.calls.append(Call(rpc, request, timeout, dict(metadata)))
+            fault = self.faults[rpc].pop(0) if self.faults.get(rpc) else None
+            if fault is not None and not fault.landed:
+                raise fault
+            response = getattr(self.stub, rpc)(request, timeout=timeout, metadata=metadata)
+            if fault is not None:
+                raise fault
+            return response
+
+        return call
+
+    def rpcs(self) -> list[str]:
+        return [call.rpc for call in self.calls]
+
+
+class WiredStore(DatastoreStore):
+    """A store that knows its client, its kind and its wire, for the tests to look at."""
+
+    def __init__(self, client: ndb.Client, **options: Any) -> None:
+        self.client = client
+        self.wire = client.stub
+        self.kind = f"Session{token_hex(8)}"  # both emulators keep what earlier tests have stored
+        super().__init__(client, kind=self.kind, **options)
+
+    def warm_up(self) -> None:
+        """Let it find out how to replace, so that what it does from now on is the rule."""
+        key = new_key()
+        self.replace(key, b"", expires_at=EXPIRY, version=self.add(key, b"", expires_at=EXPIRY))
+        self.delete(key)
+        self.wire.calls.clear()
+
+
+@contextmanager
+def store_at(address: str, timeout: float = 10.0, **client_options: Any) -> Iterator[WiredStore]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATASTORE_EMULATOR_HOST", address)
+        client = ndb.Client(project=services.PROJECT, **client_options)
+    transport = client.stub
+    client.stub = Wire(transport)
+    try:
+        yield WiredStore(client, timeout=timeout)
+    finally:
+        transport.close()
+
+
+@pytest.fixture
+def cloud_store(datastore_emulator: str) -> Iterator[WiredStore]:
+    """A store that replaces in one call."""
+    with store_at(datastore_emulator) as store:
+        store.warm_up()
+        yield store
+
+
+@pytest.fixture
+def firestore_store(firestore_emulator: str) -> Iterator[WiredStore]:
+    """A store that replaces in a transaction."""
+    with store_at(firestore_emulator) as store:
+        store.warm_up()
+        yield store
+
+
+@pytest.fixture(params=BOTH)
+def store(request: pytest.FixtureRequest) -> Iterator[WiredStore]:
+    with store_at(request.getfixturevalue(request.param)) as store:
+        yield store
+
+
+class TestCloudDatastore(StoreContract):
+    @pytest.fixture
+    def store(self, datastore_emulator: str) -> Iterator[Store]:
+        with store_at(datastore_emulator) as store:
+            yield store
+
+
+class TestFirestore(StoreContract):
+    @pytest.fixture
+    def store(self, firestore_emulator: str) -> Iterator[Store]:
+        with store_at(firestore_emulator) as store:
+            yield store
+
+
+# How it writes
+
+
+def test_a_replace_is_one_call_where_base_version_is_heeded(cloud_store: WiredStore) -> None:
+    key = new_key()
+    version = cloud_store.add(key, b"1", expires_at=EXPIRY)
+    cloud_store.wire.calls.clear()
+    cloud_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert cloud_store.wire.rpcs() == ["commit"]
+
+
+def test_a_replace_is_a_transaction_where_base_version_is_ignored(firestore_store: WiredStore) -> None:
+    key = new_key()
+    version = firestore_store.add(key, b"1", expires_at=EXPIRY)
+    firestore_store.wire.calls.clear()
+    firestore_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert firestore_store.wire.rpcs() == ["begin_transaction", "lookup", "commit"]
+
+
+def test_a_replace_that_lost_lets_go_of_its_transaction(firestore_store: WiredStore) -> None:
+    key = new_key()
+    old = firestore_store.add(key, b"1", expires_at=EXPIRY)
+    firestore_store.replace(key, b"2", expires_at=EXPIRY, version=old)
+    firestore_store.wire.calls.clear()
+    with pytest.raises(Conflict):
+        firestore_store.replace(key, b"3", expires_at=EXPIRY, version=old)
+    assert firestore_store.wire.rpcs() == ["begin_transaction", "lookup", "rollback"]
+
+
+def test_the_probe_leaves_nothing_behind(store: WiredStore) -> None:
+    store.warm_up()
+    store.client.stub = store.wire.stub
+    with store.client.context():
+        assert ndb.Query(kind=f"{store.kind}Probe").fetch(1, keys_only=True) == []
+
+
+def test_a_probe_that_failed_is_made_again(store: WiredStore) -> None:
+    key = new_key()
+    version = store.add(key, b"1", expires_at=EXPIRY)
+    store.wire.faults["commit"] = [Fault(StatusCode.UNAVAILABLE)]
+    with pytest.raises(StoreUnavailable):
+        store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    version = store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert store.get(key) == Stored(b"2", version)
+
+
+def test_a_write_of_the_same_data_is_a_conflict_to_a_stale_one(store: WiredStore) -> None:
+    key = new_key()
+    old = store.add(key, b"same", expires_at=EXPIRY)
+    store.replace(key, b"same", expires_at=EXPIRY, version=old)
+    with pytest.raises(Conflict):
+        store.replace(key, b"same", expires_at=EXPIRY, version=old)
+
+
+def test_a_replace_that_races_a_delete_never_brings_the_record_back(store: WiredStore) -> None:
+    store.warm_up()
+    for _ in range(20):
+        key = new_key()
+        version = store.add(key, b"1", expires_at=EXPIRY)
+
+        def act(what: bytes, key: str = key, version: int = version) -> None:
+            if what == b"delete":
+                store.delete(key)
+                return
+            with suppress(Gone, Conflict):
+                store.replace(key, b"2", expires_at=EXPIRY, version=version)
+
+        race(act, [b"delete", b"replace"])
+        assert store.get(key) is None
+
+
+def test_no_property_is_indexed_and_expires_is_a_time(store: WiredStore) -> None:
+    store.add(new_key(), b"data", expires_at=EXPIRY)
+    insert = types.CommitRequest.pb(store.wire.calls[-1].request).mutations[0].insert
+    assert [name for name, value in insert.properties.items() if not value.exclude_from_indexes] == []
+    assert insert.properties["expires"].timestamp_value.seconds == EXPIRY
+
+
+def test_it_works_within_an_ndb_context(store: WiredStore) -> None:
+    key = new_key()
+    with store.client.context():
+        version = store.add(key, b"data", expires_at=EXPIRY)
+        assert store.get(key) == Stored(b"data", version)
+
+
+def test_namespaces_do_not_share_records(store: WiredStore) -> None:
+    key = new_key()
+    one, other = (DatastoreStore(store.client, namespace=name) for name in ("one", "other"))
+    one.add(key, b"data", expires_at=EXPIRY)
+    assert other.get(key) is None
+
+
+def test_the_namespace_is_by_default_the_clients(store: WiredStore) -> None:
+    key = new_key()
+    DatastoreStore(store.client, namespace="mine").add(key, b"data", expires_at=EXPIRY)
+    store.client.namespace = "mine"
+    found = DatastoreStore(store.client).get(key)
+    assert found is not None
+    assert found.data == b"data"
+
+
+def test_databases_do_not_share_records(firestore_emulator: str) -> None:
+    key = new_key()
+    with store_at(firestore_emulator, database="second") as named, store_at(firestore_emulator) as default:
+        version = named.add(key, b"data", expires_at=EXPIRY)
+        assert named.get(key) == Stored(b"data", version)
+        assert DatastoreStore(default.client, kind=named.kind).get(key) is None
+
+
+def test_each_call_says_where_it_goes(firestore_emulator: str) -> None:
+    """Production routes by this header (https://google.aip.dev/client-libraries/4222)."""
+    with store_at(firestore_emulator, database="second") as store:
+        for call in CALLS.values():
+            with suppress(Gone):
+                call(store)
+    routes = {call.metadata["x-goog-request-params"] for call in store.wire.calls}
+    assert routes == {f"project_id={services.PROJECT}&database_id=second"}
+
+
+def test_importing_gaesess_imports_nothing_of_googles() -> None:
+    program = "import sys, gaesess, gaesess.stores.base; print([name for name in sys.modules if name[:6] == 'google'])"
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "[]"
+
+
+# Expired records
+
+
+def test_of_each_shard_only_what_has_expired_is_deleted(store: WiredStore) -> None:
+    def keys(expires: int) -> list[str]:
+        return [f"{shard}{expires:010d}{last * 32}" for shard in SHARDS for last in "0f"]
+
+    live = {key: store.add(key, b"live", expires_at=NOW + 1) for key in keys(NOW + 1)}
+    for key in keys(NOW):
+        store.add(key, b"over", expires_at=NOW)
+    assert store.delete_expired(now=NOW, limit=1000) == 32
+    assert [store.get(key) for key in keys(NOW)] == [None] * 32
+    assert {key: store.get(key) for key in live} == {key: Stored(b"live", version) for key, version in live.items()}
+
+
+def test_more_records_than_a_page_holds_are_counted_and_deleted_in_bounded_commits(store: WiredStore) -> None:
+    keys = [f"0{NOW:010d}{number:032x}" for number in range(501)]
+    race(lambda part: [store.add(key, b"", expires_at=NOW) for key in keys[part[0] :: 4]], [b"\0", b"\1", b"\2", b"\3"])
+    store.wire.calls.clear()
+    assert store.count_expired(now=NOW) == 501
+    assert store.delete_expired(now=NOW, limit=1000) == 501
+    assert store.count_expired(now=NOW) == 0
+    commits = [types.CommitRequest.pb(call.request) for call in store.wire.calls if call.rpc == "commit"]
+    assert [len(commit.mutations) for commit in commits] == [500, 1]
+
+
+# Outages
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_closed_port_is_store_unavailable(call: Callable[[Store], object]) -> None:
+    with store_at(f"127.0.0.1:{services.free_port()}") as store, pytest.raises(StoreUnavailable, match="UNAVAILABLE"):
+        call(store)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_server_that_never_answers_is_store_unavailable_at_the_deadline(call: Callable[[Store], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with store_at(address, timeout=0.2) as store, pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
+            call(store)
+
+
+def test_a_stopped_emulator_is_store_unavailable(datastore_emulator: str, tmp_path: Path) -> None:
+    key = new_key()
+    with ExitStack() as own_emulator:
+        address = own_emulator.enter_context(services.run_datastore_emulator(tmp_path))
+        with store_at(address) as store:
+            store.add(key, b"data", expires_at=EXPIRY)
+            own_emulator.close()
+            with pytest.raises(StoreUnavailable):
+                store.get(key)
+
+
+def test_every_try_of_a_call_ends_within_the_one_timeout(cloud_store: WiredStore) -> None:
+    cloud_store.wire.faults["lookup"] = [Fault(StatusCode.UNAVAILABLE), Fault(StatusCode.UNAVAILABLE)]
+    cloud_store.get(new_key())
+    first, second, third = (call.timeout for call in cloud_store.wire.calls)
+    assert 10.0 >= first > second > third > 0
+
+
+@pytest.mark.parametrize("call", ["get", "delete", "count_expired", "delete_expired"])
+def test_what_can_safely_be_repeated_is_tried_three_times(cloud_store: WiredStore, call: str) -> None:
+    rpc = {"get": "lookup", "delete": "commit"}.get(call, "run_query")
+    cloud_store.wire.faults[rpc] = [Fault(StatusCode.UNAVAILABLE), Fault(StatusCode.UNAVAILABLE)]
+    CALLS[call](cloud_store)
+    cloud_store.wire.faults[rpc] = [Fault(StatusCode.UNAVAILABLE)] * 9
+    cloud_store.wire.calls.clear()
+    with pytest.raises(StoreUnavailable):
+        CALLS[call](cloud_store)
+    assert cloud_store.wire.rpcs() == [rpc] * 3
+
+
+@pytest.mark.parametrize("status", [StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED])
+def test_an_add_whose_reply_is_lost_is_unavailable_and_not_repeated(
+    cloud_store: WiredStore, status: StatusCode
+) -> None:
+    """A second try would find the first one's record, and call it a stranger's."""
+    key = new_key()
+    cloud_store.wire.faults["commit"] = [Fault(status, landed=True)]
+    with pytest.raises(StoreUnavailable, match=status.name):
+        cloud_store.add(key, b"data", expires_at=EXPIRY)
+    assert cloud_store.wire.rpcs() == ["commit"]
+    found = cloud_store.get(key)
+    assert found is not None
+    assert found.data == b"data"
+
+
+@pytest.mark.parametrize("status", [StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED])
+@pytest.mark.parametrize("fixture", ["cloud_store", "firestore_store"])
+def test_a_replace_whose_reply_is_lost_is_unavailable_and_no_conflict(
+    request: pytest.FixtureRequest, fixture: str, status: StatusCode
+) -> None:
+    store = request.getfixturevalue(fixture)
+    key = new_key()
+    version = store.add(key, b"1", expires_at=EXPIRY)
+    store.wire.faults["commit"] = [Fault(status, landed=True)]
+    with pytest.raises(StoreUnavailable, match=status.name):
+        store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert store.get(key).data == b"2"
+
+
+def test_writes_that_contention_refused_are_tried_again(cloud_store: WiredStore) -> None:
+    key = new_key()
+    cloud_store.wire.faults["commit"] = [Fault(StatusCode.ABORTED)]
+    version = cloud_store.add(key, b"1", expires_at=EXPIRY)
+    cloud_store.wire.faults["commit"] = [Fault(StatusCode.ABORTED), Fault(StatusCode.ABORTED)]
+    version = cloud_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert cloud_store.get(key) == Stored(b"2", version)
+
+
+def test_contention_that_does_not_end_is_store_unavailable(cloud_store: WiredStore) -> None:
+    key = new_key()
+    version = cloud_store.add(key, b"1", expires_at=EXPIRY)
+    cloud_store.wire.faults["commit"] = [Fault(StatusCode.ABORTED)] * 9
+    cloud_store.wire.calls.clear()
+    with pytest.raises(StoreUnavailable, match="contend"):
+        cloud_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert cloud_store.wire.rpcs() == ["commit"] * 3
+
+
+@pytest.mark.parametrize("rpc", ["lookup", "commit"])
+def test_a_transaction_that_lost_to_another_is_a_conflict(firestore_store: WiredStore, rpc: str) -> None:
+    key = new_key()
+    version = firestore_store.add(key, b"1", expires_at=EXPIRY)
+    firestore_store.wire.faults[rpc] = [Fault(StatusCode.ABORTED)]
+    with pytest.raises(Conflict):
+        firestore_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert firestore_store.get(key) == Stored(b"1", version)
+
+
+def test_a_rollback_that_fails_changes_nothing_about_the_answer(firestore_store: WiredStore) -> None:
+    firestore_store.wire.faults["rollback"] = [Fault(StatusCode.UNAVAILABLE, landed=True)]
+    with pytest.raises(Gone):
+        firestore_store.replace(new_key(), b"2", expires_at=EXPIRY, version=1)
+
+
+def test_a_lookup_that_datastore_puts_off_is_unavailable_and_no_miss(cloud_store: WiredStore) -> None:
+    put_off = types.LookupResponse(deferred=[{"path": [{"kind": "K", "name": "k"}]}])
+    cloud_store.wire.stub = SimpleNamespace(lookup=lambda request, **options: put_off)
+    with pytest.raises(StoreUnavailable, match="put the answer off"):
+        cloud_store.get(new_key())
+
+
+def test_a_refusal_says_what_to_do(cloud_store: WiredStore) -> None:
+    cloud_store.wire.faults["lookup"] = [Fault(StatusCode.PERMISSION_DENIED)]
+    with pytest.raises(StoreUnavailable, match=r"lookup failed with PERMISSION_DENIED: .* roles/datastore.user"):
+        cloud_store.get(new_key())
+
+
+def test_no_answer_to_a_write_has_the_key_in_its_traceback(store: WiredStore) -> None:
+    key = new_key()
+    version = store.add(key, b"1", expires_at=EXPIRY)
+    store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    writes: list[tuple[type[StoreError], Callable[[], object]]] = [
+        (KeyExists, lambda: store.add(key, b"3", expires_at=EXPIRY)),
+        (Conflict, lambda: store.replace(key, b"3", expires_at=EXPIRY, version=version)),
+        (Gone, lambda: store.delete(key) or store.replace(key, b"3", expires_at=EXPIRY, version=version)),
+    ]
+    for error, write in writes:
+        with pytest.raises(error) as caught:
+            write()
+        assert key not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_is_above_zero(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout"), store_at("127.0.0.1:9", timeout=timeout):
+        pass

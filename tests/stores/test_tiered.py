@@ -1,0 +1,501 @@
+"""TieredStore: the contract, interleavings of two callers, and either part down at every step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaesess.errors import Conflict, Gone, StoreUnavailable
+from gaesess.stores.base import Stored
+from gaesess.stores.memcache import MemcacheStore
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.sqlite import SQLiteStore
+from gaesess.stores.tiered import MAX_OWED, TieredStore
+from gaesess.testing import EXPIRY, FaultyStore, StoreContract, new_key
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(tmp_path / "sessions")
+    yield store
+    store.close()
+
+
+class TestMemoryOverSQLite(StoreContract):
+    @pytest.fixture
+    def store(self, sqlite: SQLiteStore) -> TieredStore:
+        return TieredStore(MemoryStore(), sqlite)
+
+
+class TestMemcacheOverSQLite(StoreContract):
+    @pytest.fixture
+    def store(self, memcached: str, sqlite: SQLiteStore) -> Iterator[TieredStore]:
+        cache = MemcacheStore(memcached)
+        yield TieredStore(cache, sqlite)
+        cache.close()
+
+
+class TestCacheDown(StoreContract):
+    @pytest.fixture
+    def store(self, sqlite: SQLiteStore) -> TieredStore:
+        cache = FaultyStore(MemoryStore())
+        cache.down = True
+        return TieredStore(cache, sqlite)
+
+
+class Interleaved:
+    """Passes calls on, and lets another caller do `between[method]`, once, before the result gets back."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.between: dict[str, Callable[[], object]] = {}
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = getattr(self._store, method)(*arguments, **options)
+            self.between.pop(method, lambda: None)()
+            return result
+
+        return call
+
+
+class World:
+    """A tiered store whose parts can be broken, delayed and looked into, and whose clock stands until it is set."""
+
+    def __init__(self) -> None:
+        self.cached, self.stored = MemoryStore(), MemoryStore()
+        self.cache, self.durable = FaultyStore(self.cached), FaultyStore(self.stored)
+        self.slow_cache, self.slow_durable = Interleaved(self.cache), Interleaved(self.durable)
+        self.now = 1000.0
+        self.tiered = self.another()
+        self.slow = TieredStore(self.slow_cache, self.slow_durable, clock=lambda: self.now)
+        self.key = new_key()
+
+    def another(self) -> TieredStore:
+        """Another process on the same parts."""
+        return TieredStore(self.cache, self.durable, clock=lambda: self.now)
+
+    def add(self, data: bytes = b"first") -> int:
+        return self.tiered.add(self.key, data, expires_at=EXPIRY)
+
+    def replace(self, data: bytes, version: int) -> int:
+        return self.tiered.replace(self.key, data, expires_at=EXPIRY, version=version)
+
+    def replace_durable_only(self, data: bytes, version: int) -> int:
+        """A write of a machine that the cache does not hear of."""
+        return self.stored.replace(self.key, data, expires_at=EXPIRY, version=version)
+
+    def evict(self) -> None:
+        self.cached.delete(self.key)
+
+    def read(self, *, fresh: bool = False) -> Stored | None:
+        return self.tiered.get(self.key, fresh=fresh)
+
+    def read_cache_only(self) -> Stored | None:
+        """What a reader gets without the durable store; raises StoreUnavailable where it would have been asked."""
+        self.durable.down = True
+        try:
+            return self.tiered.get(self.key)
+        finally:
+            self.durable.down = False
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestReading:
+    def test_a_record_is_in_the_cache_once_it_is_added(self, world: World) -> None:
+        version = world.add()
+        assert world.read_cache_only() == Stored(b"first", version)
+
+    def test_a_record_is_in_the_cache_once_it_is_replaced(self, world: World) -> None:
+        version = world.replace(b"second", world.add())
+        assert world.read_cache_only() == Stored(b"second", version)
+
+    def test_a_miss_fills_the_cache(self, world: World) -> None:
+        version = world.add()
+        world.evict()
+        world.read()
+        assert world.read_cache_only() == Stored(b"first", version)
+
+    def test_the_version_of_a_cached_read_replaces_in_the_durable_store(self, world: World) -> None:
+        world.add()
+        cached = world.read_cache_only()
+        version = world.replace(b"second", cached.version)
+        assert world.stored.get(world.key) == Stored(b"second", version)
+
+    def test_a_fresh_read_passes_an_old_entry_and_mends_it(self, world: World) -> None:
+        version = world.replace_durable_only(b"second", world.add())
+        assert world.read().data == b"first"
+        assert world.read(fresh=True) == Stored(b"second", version)
+        assert world.read_cache_only() == Stored(b"second", version)
+
+    def test_a_fresh_read_of_what_has_gone_takes_it_out_of_the_cache(self, world: World) -> None:
+        world.add()
+        world.stored.delete(world.key)
+        assert world.read(fresh=True) is None
+        assert world.read_cache_only() is None
+
+    def test_an_absent_record_leaves_nothing_in_the_cache(self, world: World) -> None:
+        assert world.read() is None
+        assert world.cached.get(world.key) is None
+
+    def test_a_terminated_record_is_a_miss_without_asking_the_durable_store(self, world: World) -> None:
+        world.add()
+        world.tiered.delete(world.key)
+        assert world.read_cache_only() is None
+
+    def test_a_terminated_key_can_be_added_again(self, world: World) -> None:
+        world.add()
+        world.tiered.delete(world.key)
+        version = world.add(b"again")
+        assert world.read_cache_only() == Stored(b"again", version)
+
+    def test_the_mark_of_a_terminated_record_lasts_as_long_as_its_session(self, world: World) -> None:
+        world.add()
+        world.tiered.delete(world.key)
+        assert world.cached.count_expired(now=EXPIRY - 1) == 0
+        assert world.cached.count_expired(now=EXPIRY) == 1
+
+
+class TestInterleavings:
+    @pytest.mark.parametrize(("fresh", "evicted"), [(False, True), (True, False), (True, True)])
+    def test_a_slow_reader_brings_no_terminated_record_back(self, world: World, fresh: bool, evicted: bool) -> None:
+        world.add()
+        if evicted:
+            world.evict()
+        world.slow_durable.between["get"] = lambda: world.tiered.delete(world.key)
+        assert world.slow.get(world.key, fresh=fresh).data == b"first"
+        assert world.read_cache_only() is None
+
+    def test_a_reader_between_deletion_and_its_mark_brings_nothing_back(self, world: World) -> None:
+        world.add()
+        world.evict()
+        world.slow_durable.between["delete"] = lambda: world.read()
+        world.slow.delete(world.key)
+        assert world.read_cache_only() is None
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_slow_reader_puts_no_old_record_over_a_new_one(self, world: World, fresh: bool) -> None:
+        old = world.add()
+        if not fresh:
+            world.evict()
+        world.slow_durable.between["get"] = lambda: world.replace(b"second", old)
+        assert world.slow.get(world.key, fresh=fresh).data == b"first"
+        assert world.read().data == b"second"
+
+    def test_a_slow_writer_puts_no_old_record_over_a_newer_one(self, world: World) -> None:
+        first = world.add()
+        world.slow_durable.between["replace"] = lambda: world.replace(b"third", first + 1)
+        second = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=first)
+        assert second == first + 1
+        assert world.read().data == b"third"
+
+    def test_a_slow_writer_brings_no_terminated_record_back(self, world: World) -> None:
+        version = world.add()
+        world.slow_durable.between["replace"] = lambda: world.tiered.delete(world.key)
+        world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
+        assert world.read() is None
+
+    def test_a_writer_interrupted_by_a_deletion_in_the_cache_brings_nothing_back(self, world: World) -> None:
+        version = world.add()
+        world.slow_durable.between["replace"] = lambda: world.slow_cache.between.update(
+            get=lambda: world.tiered.delete(world.key)
+        )
+        world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
+        assert world.read() is None
+
+    def test_an_old_record_filled_while_a_writer_is_under_way_is_overwritten_by_it(self, world: World) -> None:
+        version = world.add()
+        old_entry = world.cached.get(world.key).data
+        world.evict()
+        world.slow_durable.between["replace"] = lambda: world.cached.add(world.key, old_entry, expires_at=EXPIRY)
+        version = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
+        assert world.read_cache_only() == Stored(b"second", version)
+
+    def test_an_old_record_filled_after_the_cache_was_lost_is_out_at_the_next_conflict(self, world: World) -> None:
+        first = world.add()
+        world.evict()
+        world.slow_durable.between["get"] = lambda: world.replace_durable_only(b"second", first)
+        stale = world.slow.get(world.key)
+        with pytest.raises(Conflict):
+            world.replace(b"third", stale.version)
+        assert world.read().data == b"second"
+
+
+class TestConflicts:
+    def test_after_a_conflict_the_next_read_is_the_durable_record(self, world: World) -> None:
+        first = world.add()
+        second = world.replace_durable_only(b"second", first)
+        with pytest.raises(Conflict):
+            world.replace(b"third", first)
+        assert world.read() == Stored(b"second", second)
+
+    def test_after_gone_the_next_read_is_a_miss(self, world: World) -> None:
+        version = world.add()
+        world.stored.delete(world.key)
+        with pytest.raises(Gone):
+            world.replace(b"second", version)
+        assert world.read() is None
+
+    def test_a_write_to_a_terminated_record_leaves_it_terminated(self, world: World) -> None:
+        version = world.add()
+        world.tiered.delete(world.key)
+        with pytest.raises(Gone):
+            world.replace(b"second", version)
+        assert world.read() is None
+
+
+class TestQuick:
+    def put_quick(self, world: World, version: int, data: bytes = b"quick") -> bool:
+        return world.tiered.put_quick(world.key, data, expires_at=EXPIRY, version=version)
+
+    def test_it_writes_the_cache_and_not_the_durable_store(self, world: World) -> None:
+        version = world.add()
+        assert self.put_quick(world, version) is True
+        assert world.read() == Stored(b"quick", version)
+        assert world.stored.get(world.key) == Stored(b"first", version)
+
+    def test_a_normal_write_can_follow(self, world: World) -> None:
+        version = world.add()
+        self.put_quick(world, version)
+        version = world.replace(b"durable", world.read().version)
+        assert world.read_cache_only() == Stored(b"durable", version)
+
+    def test_it_refuses_while_the_cache_is_down(self, world: World) -> None:
+        version = world.add()
+        world.cache.down = True
+        assert self.put_quick(world, version) is False
+
+    def test_it_refuses_what_the_cache_has_forgotten(self, world: World) -> None:
+        version = world.add()
+        world.evict()
+        assert self.put_quick(world, version) is False
+        assert world.read().data == b"first"
+
+    def test_it_refuses_a_version_that_was_replaced(self, world: World) -> None:
+        old = world.add()
+        world.replace(b"second", old)
+        assert self.put_quick(world, old) is False
+        assert world.read().data == b"second"
+
+    def test_it_brings_no_terminated_record_back(self, world: World) -> None:
+        version = world.add()
+        world.tiered.delete(world.key)
+        assert self.put_quick(world, version) is False
+        assert world.read() is None
+
+
+class TestCacheFailures:
+    @pytest.fixture(params=["down", "deaf"])
+    def fault(self, request: pytest.FixtureRequest) -> str:
+        return request.param
+
+    def recover(self, world: World) -> None:
+        world.cache.down = world.cache.deaf = False
+        world.now += 10
+
+    def test_a_read_is_answered_by_the_durable_store(self, world: World, fault: str) -> None:
+        version = world.add()
+        setattr(world.cache, fault, True)
+        assert world.read() == Stored(b"first", version)
+
+    def test_a_fill_that_fails_does_not_fail_the_read(self, world: World, fault: str) -> None:
+        version = world.add()
+        world.evict()
+        world.slow_cache.between["get"] = lambda: setattr(world.cache, fault, True)
+        assert world.slow.get(world.key) == Stored(b"first", version)
+
+    def test_an_add_succeeds_and_is_read_after_recovery(self, world: World, fault: str) -> None:
+        setattr(world.cache, fault, True)
+        version = world.add()
+        self.recover(world)
+        assert world.read() == Stored(b"first", version)
+
+    def test_a_replace_succeeds_and_no_old_record_is_read_after_recovery(self, world: World, fault: str) -> None:
+        version = world.add()
+        setattr(world.cache, fault, True)
+        version = world.replace(b"second", version)
+        self.recover(world)
+        assert world.read() == Stored(b"second", version)
+
+    def test_a_cache_that_fails_between_the_steps_of_a_replace_shows_no_old_record_later(
+        self, world: World, fault: str
+    ) -> None:
+        version = world.add()
+        world.slow_cache.between["get"] = lambda: setattr(world.cache, fault, True)
+        version = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
+        self.recover(world)
+        assert world.slow.get(world.key) == Stored(b"second", version)
+
+    def test_a_deletion_succeeds_and_nothing_is_read_after_recovery(self, world: World, fault: str) -> None:
+        world.add()
+        setattr(world.cache, fault, True)
+        world.tiered.delete(world.key)
+        self.recover(world)
+        assert world.read() is None
+
+    def test_other_processes_hear_of_the_deletion_once_this_one_reaches_the_cache(self, world: World) -> None:
+        world.add()
+        world.cache.down = True
+        world.tiered.delete(world.key)
+        self.recover(world)
+        world.tiered.get(new_key())
+        assert world.another().get(world.key) is None
+
+    def test_what_the_cache_has_to_hear_is_kept_while_it_fails_again(self, world: World) -> None:
+        world.add()
+        world.cache.down = True
+        world.tiered.delete(world.key)
+        world.now += 10
+        world.tiered.get(new_key())
+        self.recover(world)
+        assert world.read() is None
+
+    def test_only_so_much_is_kept_for_a_cache_that_stays_away(self, world: World) -> None:
+        world.cache.down = True
+        for _ in range(MAX_OWED + 10):
+            world.tiered.delete(new_key())
+        self.recover(world)
+        world.tiered.get(new_key())
+        assert world.cached.count_expired(now=EXPIRY) == MAX_OWED
+
+
+class TestDurableFailures:
+    def test_a_record_in_the_cache_is_still_read(self, world: World) -> None:
+        version = world.add()
+        assert world.read_cache_only() == Stored(b"first", version)
+
+    def test_a_miss_in_the_cache_is_an_outage(self, world: World) -> None:
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.read()
+
+    def test_a_fresh_read_is_an_outage(self, world: World) -> None:
+        world.add()
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.read(fresh=True)
+
+    def test_a_failed_add_leaves_nothing_to_read(self, world: World) -> None:
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.add()
+        world.durable.down = False
+        assert world.read() is None
+
+    def test_a_failed_replace_leaves_the_old_record(self, world: World) -> None:
+        version = world.add()
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.replace(b"second", version)
+        world.durable.down = False
+        assert world.read() == Stored(b"first", version)
+
+    def test_a_replace_that_landed_unacknowledged_is_read(self, world: World) -> None:
+        version = world.add()
+        world.durable.deaf = True
+        with pytest.raises(StoreUnavailable):
+            world.replace(b"second", version)
+        world.durable.deaf = False
+        assert world.read().data == b"second"
+
+    def test_a_failed_deletion_leaves_the_record(self, world: World) -> None:
+        version = world.add()
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.tiered.delete(world.key)
+        world.durable.down = False
+        assert world.read() == Stored(b"first", version)
+
+    def test_a_deletion_that_landed_unacknowledged_is_seen(self, world: World) -> None:
+        world.add()
+        world.durable.deaf = True
+        with pytest.raises(StoreUnavailable):
+            world.tiered.delete(world.key)
+        world.durable.deaf = False
+        assert world.read() is None
+
+    @pytest.mark.parametrize("call", ["count_expired", "delete_expired"])
+    def test_clean_up_is_of_the_durable_store(self, world: World, call: str) -> None:
+        world.durable.down = True
+        options = {"now": EXPIRY} if call == "count_expired" else {"now": EXPIRY, "limit": 1}
+        with pytest.raises(StoreUnavailable):
+            getattr(world.tiered, call)(**options)
+
+
+class TestBreaker:
+    def test_a_cache_that_has_failed_is_left_alone_for_a_while(self, world: World) -> None:
+        version = world.add()
+        world.cache.down = True
+        world.read()
+        world.cache.down = False
+        world.replace_durable_only(b"second", version)
+        world.now += 0.99
+        assert world.read().data == b"second"
+
+    def test_then_it_is_tried_again(self, world: World) -> None:
+        version = world.add()
+        world.cache.down = True
+        world.read()
+        world.cache.down = False
+        world.now += 1
+        world.read()
+        assert world.read_cache_only() == Stored(b"first", version)
+
+    def test_one_caller_tries_it_while_the_others_do_without(self, world: World) -> None:
+        calls: list[str] = []
+        cache = Interleaved(world.cache)
+        tiered = TieredStore(cache, world.stored, clock=lambda: world.now)
+        world.cache.down = True
+        tiered.get(world.key)
+        world.cache.down = False
+        world.now += 1
+
+        def read_meanwhile() -> None:
+            cache.between["get"] = lambda: calls.append("tried too")
+            tiered.get(world.key)
+
+        cache.between["get"] = read_meanwhile
+        tiered.get(world.key)
+        assert calls == []
+
+    def test_the_pause_is_the_callers_choice(self, world: World) -> None:
+        tiered = TieredStore(world.cache, world.stored, retry_after=30.0, clock=lambda: world.now)
+        version = tiered.add(world.key, b"first", expires_at=EXPIRY)
+        world.cache.down = True
+        tiered.get(world.key)
+        world.cache.down = False
+        world.replace_durable_only(b"second", version)
+        world.now += 29
+        assert tiered.get(world.key).data == b"second"
+
+    def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "gaesess")
+        world.cache.down = True
+        for _ in range(3):
+            world.read()
+            world.now += 1
+        world.cache.down = False
+        for _ in range(3):
+            world.read()
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ("WARNING", "the cache fails, the durable store serves alone: FaultyStore is down"),
+            ("INFO", "the cache works again"),
+        ]
+
+    def test_an_answer_that_a_record_was_replaced_is_no_failure(self, world: World) -> None:
+        version = world.add()
+        world.evict()
+        world.slow_durable.between["get"] = lambda: world.read()
+        world.slow.get(world.key)
+        world.durable.down = True
+        assert world.slow.get(world.key) == Stored(b"first", version)
