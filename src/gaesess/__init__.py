@@ -1,0 +1,46 @@
+"""Sessions that live in a signed cookie, and move to a store by themselves when they outgrow it."""
+
+from gaesess._impl import IMPLEMENTATION
+from gaesess.active import Home
+from gaesess.cleanup import delete_expired_sessions
+from gaesess.codec import register
+from gaesess.errors import (
+    Conflict,
+    GaesessError,
+    Gone,
+    InvalidToken,
+    KeyExists,
+    SessionClosed,
+    SessionTerminated,
+    SessionTooLarge,
+    StoreError,
+    StoreUnavailable,
+)
+from gaesess.keys import generate_key
+from gaesess.manager import SessionManager
+from gaesess.session import Session, State, get_current_session, set_current_session
+from gaesess.wsgi import SessionMiddleware
+
+__all__ = [
+    "IMPLEMENTATION",
+    "Conflict",
+    "GaesessError",
+    "Gone",
+    "Home",
+    "InvalidToken",
+    "KeyExists",
+    "Session",
+    "SessionClosed",
+    "SessionManager",
+    "SessionMiddleware",
+    "SessionTerminated",
+    "SessionTooLarge",
+    "State",
+    "StoreError",
+    "StoreUnavailable",
+    "delete_expired_sessions",
+    "generate_key",
+    "get_current_session",
+    "register",
+    "set_current_session",
+]

@@ -1,0 +1,89 @@
+"""Sessions in a store: sealed on the way in, verified on the way out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from gaesess import _impl
+from gaesess._core import POINTER, Token
+from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone
+from gaesess.keys import KeySet
+from gaesess.stores.base import Store, Stored, record_key
+from gaesess.stores.tiered import TieredStore
+
+RETIRED = b""  # stands for a record between the end of a session's old id and its deletion
+
+logger = logging.getLogger("gaesess")
+
+
+class Records:
+    """Reads and writes the records of sessions. Every method raises StoreUnavailable if the store cannot answer."""
+
+    def __init__(self, store: Store, keys: KeySet, now: Callable[[], int]) -> None:
+        self.store = store
+        self._keys = keys
+        self._now = now
+
+    def read(self, wanted: Token, *, fresh: bool = False) -> tuple[Token, int]:
+        """Return the record of a session, of at least its revision, and the record's version.
+
+        One from a cache that is not to be believed is looked up past the cache. Raises RecordGone, or another
+        InvalidToken for a record that is damaged, too old or not this session's.
+        """
+        key = record_key(wanted.expires, wanted.sid)
+        try:
+            return self._verify(wanted, self.store.get(key, fresh=fresh))
+        except (RecordGone, ExpiredToken):
+            raise
+        except InvalidToken as error:
+            if fresh:
+                raise
+            reason = str(error)
+        found = self._verify(wanted, self.store.get(key, fresh=True))
+        logger.warning("ignored a cached session record: %s", reason)
+        return found
+
+    def _verify(self, wanted: Token, stored: Stored | None) -> tuple[Token, int]:
+        if stored is None or stored.data == RETIRED:
+            raise RecordGone("token points to a record that is gone")
+        record = _impl.unseal(self._keys.verifying, stored.data, self._now())
+        if (record.sid, record.expires) != (wanted.sid, wanted.expires):
+            raise BadSignature("record is of another session")
+        if record.revision < wanted.revision:
+            raise MalformedToken("record is older than what the client has seen")
+        return record, stored.version
+
+    def write(self, record: Token, version: int | None) -> int:
+        """Add the record, or replace the one at `version`; return the new version.
+
+        Raises KeyExists, Conflict or Gone as the store does.
+        """
+        key, data = record_key(record.expires, record.sid), self._seal(record)
+        if version is None:
+            return self.store.add(key, data, expires_at=record.expires)
+        return self.store.replace(key, data, expires_at=record.expires, version=version)
+
+    def write_quick(self, record: Token, version: int) -> bool:
+        """Write to the cache alone, if there is one in front of a durable store; return whether that was done."""
+        if not isinstance(self.store, TieredStore):
+            return False
+        key = record_key(record.expires, record.sid)
+        return self.store.put_quick(key, self._seal(record), expires_at=record.expires, version=version)
+
+    def retire(self, token: Token, version: int) -> None:
+        """Delete the record of a session's old id, unless a concurrent request has changed it since `version`.
+
+        Raises Conflict or Gone as the store does. A writer who comes later finds it gone, so nothing of his is lost
+        without his knowing.
+        """
+        key = record_key(token.expires, token.sid)
+        self.store.replace(key, RETIRED, expires_at=token.expires, version=version)
+        self.store.delete(key)
+
+    def delete(self, token: Token) -> None:
+        """Delete the record of a session, if there is one."""
+        self.store.delete(record_key(token.expires, token.sid))
+
+    def _seal(self, record: Token) -> bytes:
+        return _impl.seal(self._keys.sealing, record._replace(flags=record.flags & ~POINTER), 1)

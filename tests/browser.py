@@ -1,0 +1,48 @@
+"""What a browser does for a session: keeps cookies, and sends them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gaesess import Session, SessionManager
+
+
+class Browser:
+    """A cookie jar in front of a session manager."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self.manager = manager
+        self.cookies: dict[str, str] = {}
+        self.received: list[str] = []
+
+    def header(self) -> str | None:
+        """Return the Cookie header the browser would send."""
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None
+
+    def send(self) -> Session:
+        """Begin a request, whose response may come at any time, or never."""
+        return self.manager.open(self.header())
+
+    def receive(self, session: Session) -> None:
+        """End the request: commit the session and take the cookies of the response."""
+        self.received = session.commit()
+        for line in self.received:
+            pair, *attributes = line.split("; ")
+            name, value = pair.split("=", 1)
+            if "Max-Age=0" in attributes:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+
+    @contextmanager
+    def request(self) -> Iterator[Session]:
+        """Make a whole request, with the session in between."""
+        session = self.send()
+        yield session
+        self.receive(session)
+
+    def data(self) -> dict[object, object]:
+        """Return what the session holds, as seen by one more request."""
+        with self.request() as session:
+            return dict(session)

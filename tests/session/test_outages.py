@@ -1,0 +1,221 @@
+"""The fault table: what each call does while the cache, the durable store, or both are away."""
+
+import logging
+
+import pytest
+from browser import Browser
+
+from gaesess import Conflict, StoreUnavailable
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import FaultyStore
+
+BIG = "x" * 5000
+
+
+class Engines:
+    """A cache and a durable store that can be switched off."""
+
+    def __init__(self, clock):
+        self.cache, self.durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
+        self.store = TieredStore(self.cache, self.durable, clock=clock)
+
+
+@pytest.fixture
+def engines(clock):
+    return Engines(clock)
+
+
+@pytest.fixture
+def browser(make_manager, engines):
+    """A browser whose session lives in the store."""
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["filler"] = BIG
+    return browser
+
+
+def test_cache_down_and_nothing_is_lost(browser, engines):
+    engines.cache.down = True
+    with browser.request() as session:
+        assert session["filler"] == BIG
+        session["a"] = 1
+    assert browser.data() == {"filler": BIG, "a": 1}
+
+
+def test_cache_that_comes_back_with_old_data_is_not_believed(browser, engines, clock):
+    engines.cache.down = True
+    with browser.request() as session:
+        session["a"] = 1
+    engines.cache.down = False
+    clock.time += 10
+    assert browser.data() == {"filler": BIG, "a": 1}
+
+
+def test_old_record_in_the_cache_is_below_the_floor_of_the_cookie(browser, engines):
+    """As when the machine that wrote the newer one could not reach the cache."""
+    old_entries = dict(engines.cache.store._records)
+    with browser.request() as session:
+        session["a"] = 1
+    engines.cache.store._records.update(old_entries)
+    assert browser.data() == {"filler": BIG, "a": 1}
+
+
+def test_quick_write_while_the_cache_is_down_is_made_durable(browser, engines):
+    engines.cache.down = True
+    with browser.request() as session:
+        session.set_quick("flash", "hello")
+    assert browser.data() == {"filler": BIG, "flash": "hello"}
+
+
+def test_terminated_session_stays_ended_when_the_cache_comes_back(browser, engines, clock):
+    cookies = dict(browser.cookies)
+    engines.cache.down = True
+    with browser.request() as session:
+        session.terminate()
+    engines.cache.down = False
+    clock.time += 10
+    browser.cookies = cookies
+    assert browser.data() == {}
+
+
+def test_emptied_cache_is_filled_again(browser, engines):
+    engines.cache.store._records.clear()
+    assert browser.data() == {"filler": BIG}
+    engines.durable.down = True
+    assert browser.data() == {"filler": BIG}
+
+
+def test_durable_store_down_and_the_cache_still_reads(browser, engines):
+    engines.durable.down = True
+    assert browser.data() == {"filler": BIG}
+
+
+def test_durable_store_down_and_a_miss_is_an_outage_not_a_sign_out(browser, engines):
+    engines.durable.down = True
+    engines.cache.store._records.clear()
+    session = browser.send()
+    with pytest.raises(StoreUnavailable):
+        session.get("filler")
+    engines.durable.down = False
+    assert session["filler"] == BIG
+
+
+def test_durable_store_down_and_a_save_is_not_reported_as_done(browser, engines):
+    engines.durable.down = True
+    session = browser.send()
+    session["a"] = 1
+    with pytest.raises(StoreUnavailable):
+        session.commit()
+    engines.durable.down = False
+    assert browser.data() == {"filler": BIG}
+
+
+def test_durable_store_down_and_a_quick_write_is_kept_in_the_cache(browser, engines):
+    engines.durable.down = True
+    with browser.request() as session:
+        session.set_quick("flash", "hello")
+    assert browser.data() == {"filler": BIG, "flash": "hello"}
+
+
+@pytest.mark.parametrize("cache_down", [False, True])
+def test_durable_store_down_and_sign_out_raises_but_expires_the_cookie(browser, engines, cache_down):
+    engines.durable.down, engines.cache.down = True, cache_down
+    session = browser.send()
+    with pytest.raises(StoreUnavailable):
+        session.terminate()
+    browser.receive(session)
+    assert browser.cookies == {}
+
+
+def test_durable_store_down_and_a_new_id_is_not_given(browser, engines):
+    engines.durable.down = True
+    session = browser.send()
+    session.regenerate_id()
+    with pytest.raises(StoreUnavailable):
+        session.commit()
+    engines.durable.down = False
+    assert browser.data() == {"filler": BIG}
+
+
+def test_both_down_and_cookie_sessions_work(make_manager, engines):
+    engines.cache.down = engines.durable.down = True
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["user"] = "ada"
+    with browser.request() as session:
+        assert session["user"] == "ada"
+        session.regenerate_id()
+    with browser.request() as session:
+        session.terminate()
+    assert browser.cookies == {}
+
+
+def test_both_down_and_store_sessions_raise(browser, engines):
+    engines.cache.down = engines.durable.down = True
+    with pytest.raises(StoreUnavailable):
+        browser.send().get("filler")
+
+
+def test_both_down_and_a_session_that_outgrows_its_cookie_raises(make_manager, engines):
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["a"] = 1
+    engines.cache.down = engines.durable.down = True
+    session = browser.send()
+    session["filler"] = BIG
+    with pytest.raises(StoreUnavailable):
+        session.commit()
+    assert browser.data() == {"a": 1}
+
+
+def test_write_whose_reply_is_lost_is_not_lost_itself(browser, engines):
+    engines.durable.deaf = True
+    session = browser.send()
+    session["a"] = 1
+    with pytest.raises(StoreUnavailable):
+        session.commit()
+    engines.durable.deaf = False
+    assert browser.data() == {"filler": BIG, "a": 1}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: data[:-1] + b"?", lambda data: b"?"])
+def test_damaged_record_in_the_cache_is_read_from_the_durable_store(browser, engines, damage, caplog):
+    records = engines.cache.store._records
+    for key, record in list(records.items()):
+        records[key] = record._replace(data=record.data[:8] + damage(record.data[8:]))
+    assert browser.data() == {"filler": BIG}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_damaged_record_in_the_durable_store_is_no_session(browser, engines, caplog):
+    for engine in (engines.cache, engines.durable):
+        for key, record in list(engine.store._records.items()):
+            engine.store._records[key] = record._replace(data=record.data[:-1] + b"?")
+    with browser.request() as session:
+        assert not session.is_active()
+    assert caplog.records
+
+
+def test_record_of_another_session_is_no_session(make_manager, store):
+    """Records are bound to their session: whoever can write to the store cannot hand one client another's."""
+    manager = make_manager()
+    ada, eve = Browser(manager), Browser(manager)
+    for name, browser in (("ada", ada), ("eve", eve)):
+        with browser.request() as session:
+            session.update(name=name, filler=BIG)
+    first, second = store._records
+    store._records[first], store._records[second] = store._records[second], store._records[first]
+    assert ada.data() == {}
+    assert eve.data() == {}
+
+
+def test_contention_that_does_not_end_is_an_outage(browser, engines, monkeypatch):
+    def beaten(key, data, *, expires_at, version):
+        raise Conflict("somebody else was first, again")
+
+    monkeypatch.setattr(engines.durable, "replace", beaten)
+    session = browser.send()
+    session["a"] = 1
+    with pytest.raises(StoreUnavailable, match="10 times"):
+        session.commit()

@@ -1,0 +1,311 @@
+"""What a request has changed in a session's data, and how that is replayed on what another one has saved since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaesess import codec
+from gaesess.contents import Contents
+from gaesess.errors import MalformedToken
+
+LOADED = {"count": 1, "name": "ada", "cart": ["tea"], "nested": ({"deep": [1]},), "when": None}
+
+names = st.sampled_from("abcdef")
+values = st.one_of(st.integers(0, 3), st.lists(st.integers(0, 3), max_size=2))
+datas = st.dictionaries(names, values)
+changes = st.dictionaries(names, st.one_of(st.just("delete"), st.just("append"), values))  # by key
+
+
+@pytest.fixture
+def contents() -> Contents:
+    return Contents(codec.dumps(LOADED))
+
+
+def apply(change: dict[str, Any], contents: Contents) -> None:
+    """Make changes as an application does: set, delete, and change in place what is a list."""
+    for key, value in change.items():
+        if value == "delete":
+            if key in contents.data:
+                contents.delete(key)
+        elif value == "append":
+            if isinstance(contents.data.get(key), list):
+                contents.read(key).append("more")
+        else:
+            contents.write(key, list(value) if isinstance(value, list) else value)
+
+
+def changed_data(contents: Contents) -> Any:
+    payload = contents.changed_payload()
+    return None if payload is None else codec.loads(payload)
+
+
+# -- has it changed?
+
+
+def test_nothing_done_is_no_change(contents: Contents) -> None:
+    assert contents.changed_payload() is None
+
+
+def test_reading_is_no_change(contents: Contents) -> None:
+    assert [contents.read(key) for key in LOADED] == list(LOADED.values())
+    assert contents.changed_payload() is None
+
+
+def test_data_never_read_are_not_even_encoded(contents: Contents) -> None:
+    contents.read("count")
+    contents.data["count"] = object()  # which could not be
+    assert contents.changed_payload() is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("count", 2), ("count", 1.0), ("count", True), ("new", None), ("cart", ("tea",)), (1, 1)]
+)
+def test_another_value_or_only_another_type_is_a_change(contents: Contents, key: Any, value: Any) -> None:
+    contents.write(key, value)
+    assert changed_data(contents) == LOADED | {key: value}
+
+
+def test_writing_what_is_there_is_no_change(contents: Contents) -> None:
+    for key, value in LOADED.items():
+        contents.write(key, value)
+    assert contents.changed_payload() is None
+
+
+def test_deleting_is_a_change(contents: Contents) -> None:
+    contents.delete("count")
+    assert "count" not in changed_data(contents)
+
+
+def test_deleting_what_is_not_there_is_a_key_error_and_no_change(contents: Contents) -> None:
+    with pytest.raises(KeyError):
+        contents.delete("other")
+    assert contents.changed_payload() is None
+
+
+def test_clearing_is_a_change(contents: Contents) -> None:
+    contents.clear()
+    assert changed_data(contents) == {}
+
+
+def test_a_change_in_place_is_seen(contents: Contents) -> None:
+    contents.read("cart").append("milk")
+    assert changed_data(contents) == LOADED | {"cart": ["tea", "milk"]}
+
+
+def test_a_change_in_place_within_a_tuple_is_seen(contents: Contents) -> None:
+    contents.read("nested")[0]["deep"].append(2)
+    assert changed_data(contents) == LOADED | {"nested": ({"deep": [1, 2]},)}
+
+
+def test_a_change_in_place_of_a_value_written_and_saved_before_is_seen(contents: Contents) -> None:
+    basket: list[str] = []
+    contents.write("basket", basket)
+    contents.saved(contents.encode())
+    basket.append("milk")
+    assert changed_data(contents) == LOADED | {"basket": ["milk"]}
+
+
+def test_a_change_undone_is_no_change(contents: Contents) -> None:
+    contents.read("cart").append("milk")
+    contents.read("cart").pop()
+    assert contents.changed_payload() is None
+
+
+def test_what_was_saved_is_no_change_any_more(contents: Contents) -> None:
+    contents.write("count", 2)
+    contents.saved(contents.encode())
+    assert contents.changed_payload() is None
+
+
+def test_a_new_session_is_saved_even_if_it_stays_empty() -> None:
+    assert changed_data(Contents()) == {}
+
+
+def test_a_payload_that_cannot_be_read_is_malformed() -> None:
+    with pytest.raises(MalformedToken):
+        Contents(b"\xc1")
+
+
+def test_a_value_that_a_session_cannot_hold_is_named(contents: Contents) -> None:
+    contents.write("file", object())
+    with pytest.raises(TypeError, match=r"^session\['file'\]: values of type object are not supported"):
+        contents.changed_payload()
+
+
+# -- was it changed quickly only?
+
+
+def test_quick_writes_and_deletions_alone_are_only_quick(contents: Contents) -> None:
+    contents.write("count", 2, quick=True)
+    contents.delete("name", quick=True)
+    assert contents.only_quick()
+
+
+def test_no_change_is_not_only_quick(contents: Contents) -> None:
+    contents.read("cart")
+    assert not contents.only_quick()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda contents: contents.write("name", "bob"),
+        lambda contents: contents.delete("name"),
+        lambda contents: contents.clear(),
+        lambda contents: contents.read("cart").append("milk"),
+        lambda contents: contents.write("count", 2),
+    ],
+    ids=["write", "delete", "clear", "in place", "write of the same key"],
+)
+@pytest.mark.parametrize("quick_first", [True, False])
+def test_any_other_change_besides_is_not_only_quick(contents: Contents, change: Any, quick_first: bool) -> None:
+    if quick_first:
+        contents.write("count", 3, quick=True)
+        change(contents)
+    else:
+        change(contents)
+        contents.write("count", 3, quick=True)
+    assert not contents.only_quick()
+
+
+def test_a_new_session_is_never_only_quick() -> None:
+    contents = Contents()
+    contents.write("count", 1, quick=True)
+    assert not contents.only_quick()
+
+
+def test_quickness_ends_with_saving(contents: Contents) -> None:
+    contents.write("count", 2, quick=True)
+    contents.saved(contents.encode())
+    contents.write("count", 3)
+    assert not contents.only_quick()
+
+
+# -- replayed on what another request has saved
+
+
+def rebased(contents: Contents, **fresh: Any) -> Any:
+    contents.rebase(codec.dumps(LOADED | fresh))
+    return contents.data
+
+
+def test_without_changes_the_other_ones_are_taken_over(contents: Contents) -> None:
+    contents.read("cart")
+    assert rebased(contents, count=7, cart=["milk"]) == LOADED | {"count": 7, "cart": ["milk"]}
+
+
+def test_a_written_key_wins_over_the_other_write(contents: Contents) -> None:
+    contents.write("count", 2)
+    assert rebased(contents, count=7, other=1) == LOADED | {"count": 2, "other": 1}
+
+
+def test_a_written_key_wins_over_the_other_deletion(contents: Contents) -> None:
+    contents.write("count", 2)
+    contents.rebase(codec.dumps({}))
+    assert contents.data == {"count": 2}
+
+
+def test_a_deleted_key_stays_deleted(contents: Contents) -> None:
+    contents.delete("count")
+    assert "count" not in rebased(contents, count=7)
+
+
+def test_a_key_deleted_by_both_is_no_error(contents: Contents) -> None:
+    contents.delete("count")
+    contents.rebase(codec.dumps({"name": "ada"}))
+    assert contents.data == {"name": "ada"}
+
+
+def test_a_key_deleted_by_the_other_is_gone_if_it_was_only_read(contents: Contents) -> None:
+    contents.read("cart")
+    contents.rebase(codec.dumps({"name": "ada"}))
+    assert contents.data == {"name": "ada"}
+
+
+def test_clearing_leaves_what_was_written_after_it_and_nothing_else(contents: Contents) -> None:
+    contents.write("before", 1)
+    contents.clear()
+    contents.write("after", 1)
+    assert rebased(contents, other=1) == {"after": 1}
+
+
+def test_a_change_in_place_and_a_change_of_another_key_are_both_kept(contents: Contents) -> None:
+    contents.read("cart").append("milk")
+    assert rebased(contents, name="bob") == LOADED | {"cart": ["tea", "milk"], "name": "bob"}
+
+
+def test_a_change_in_place_wins_over_the_other_change_of_that_key(contents: Contents) -> None:
+    contents.read("cart").append("milk")
+    assert rebased(contents, cart=["coffee"])["cart"] == ["tea", "milk"]
+
+
+def test_a_quick_write_is_replayed_and_from_then_on_is_not_quick(contents: Contents) -> None:
+    contents.write("count", 2, quick=True)
+    assert rebased(contents, name="bob") == LOADED | {"count": 2, "name": "bob"}
+    assert not contents.only_quick()
+
+
+def test_the_next_change_is_seen_against_the_fresh_data(contents: Contents) -> None:
+    contents.write("count", 2)
+    rebased(contents, count=2)
+    assert contents.changed_payload() is None
+    contents.write("count", 3)
+    assert changed_data(contents) == LOADED | {"count": 3}
+
+
+def test_changes_are_replayed_as_often_as_it_takes(contents: Contents) -> None:
+    contents.write("count", 2)
+    contents.read("cart").append("milk")
+    contents.delete("name")
+    rebased(contents, a=1)
+    rebased(contents, b=1)
+    assert contents.data == {key: LOADED[key] for key in ("nested", "when")} | {
+        "count": 2,
+        "cart": ["tea", "milk"],
+        "b": 1,
+    }
+
+
+def test_a_value_in_the_hands_of_the_application_is_still_the_sessions(contents: Contents) -> None:
+    cart = contents.read("cart")
+    rebased(contents, name="bob")
+    cart.append("milk")
+    assert changed_data(contents) == LOADED | {"name": "bob", "cart": ["tea", "milk"]}
+
+
+def test_fresh_data_that_cannot_be_read_are_malformed_and_change_nothing(contents: Contents) -> None:
+    contents.write("count", 2)
+    with pytest.raises(MalformedToken):
+        contents.rebase(b"\xc1")
+    assert changed_data(contents) == LOADED | {"count": 2}
+
+
+@given(datas, changes, changes)
+def test_changes_of_different_keys_are_all_kept(before: Any, mine: Any, others: Any) -> None:
+    """Replayed on the other request's result, they give what both, one after the other, would have given."""
+    others = {key: change for key, change in others.items() if key not in mine}
+    here, there, in_turn = (Contents(codec.dumps(before)) for _ in range(3))
+    apply(mine, here)
+    apply(others, there)
+    apply(others, in_turn)
+    apply(mine, in_turn)
+    here.rebase(there.encode())
+    assert here.data == in_turn.data
+
+
+@given(datas, changes, changes)
+def test_of_changes_of_the_same_key_the_replayed_one_wins(before: Any, mine: Any, others: Any) -> None:
+    here, there = (Contents(codec.dumps(before)) for _ in range(2))
+    apply(mine, here)
+    apply(others, there)
+    ours, theirs = dict(here.data), dict(there.data)
+    touched = {key for key in mine if ours.get(key) != before.get(key)}
+    here.rebase(there.encode())
+    for key in touched:
+        assert here.data.get(key) == ours.get(key)
+    for key in before.keys() - mine.keys():
+        assert here.data.get(key) == theirs.get(key)
