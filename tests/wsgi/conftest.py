@@ -1,0 +1,7 @@
+import pytest
+from wsgi.client import Site
+
+
+@pytest.fixture
+def site():
+    return Site()

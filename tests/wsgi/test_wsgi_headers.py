@@ -1,0 +1,125 @@
+"""Which headers the middleware adds, and when it adds none."""
+
+import logging
+
+import pytest
+from wsgi.client import respond
+
+from gaesess import get_current_session
+
+GARBAGE = "gaesess=garbage"
+
+
+def ignoring(environ, start_response):
+    respond(start_response)
+    return [b"ignored"]
+
+
+def reading(environ, start_response):
+    respond(start_response)
+    return [repr(get_current_session().get("name")).encode()]
+
+
+def writing(environ, start_response):
+    get_current_session()["name"] = "Ada"
+    respond(start_response)
+    return [b"written"]
+
+
+def test_an_untouched_session_adds_no_header(site):
+    exchange = site.visitor(ignoring, name="Ada").send()
+    assert exchange.headers.items() == [("Content-Type", "text/plain")]
+
+
+def test_an_untouched_session_does_not_look_at_the_cookie(site, caplog):
+    caplog.set_level(logging.DEBUG)
+    site.serve(ignoring).send(HTTP_COOKIE=GARBAGE)
+    assert not caplog.records
+    site.serve(reading).send(HTTP_COOKIE=GARBAGE)
+    assert len(caplog.records) == 1
+
+
+def test_a_read_adds_vary_and_no_cookie(site):
+    exchange = site.visitor(reading, name="Ada").send()
+    assert exchange.body == b"'Ada'"
+    assert exchange.headers.items() == [("Content-Type", "text/plain"), ("Vary", "Cookie")]
+
+
+def test_a_read_of_a_session_that_there_is_not_adds_vary(site):
+    assert site.serve(reading).send().headers.items() == [("Content-Type", "text/plain"), ("Vary", "Cookie")]
+
+
+def test_a_write_adds_the_cookie_and_vary(site):
+    client = site.serve(writing)
+    exchange = client.send()
+    assert [name for name, _ in exchange.headers.items()] == ["Content-Type", "Set-Cookie", "Vary"]
+    assert exchange.headers["Vary"] == "Cookie"
+    assert site.data(client) == {"name": "Ada"}
+
+
+def test_a_write_of_what_is_there_already_adds_no_cookie(site):
+    assert "Set-Cookie" not in site.visitor(writing, name="Ada").send().headers
+
+
+def test_a_cookie_of_the_application_stays(site):
+    def app(environ, start_response):
+        get_current_session()["name"] = "Ada"
+        respond(start_response, ("Set-Cookie", "theme=dark"))
+        return [b""]
+
+    client = site.serve(app)
+    client.send()
+    assert client.cookies["theme"] == "dark"
+    assert site.data(client) == {"name": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        (["Accept"], ["Accept, Cookie"]),
+        (["Accept", "Origin"], ["Accept, Origin, Cookie"]),
+        (["Accept, cookie"], ["Accept, cookie"]),
+        (["Accept", "COOKIE"], ["Accept", "COOKIE"]),
+        (["*"], ["*"]),
+        (["Accept-Cookie"], ["Accept-Cookie, Cookie"]),
+    ],
+)
+def test_vary_of_the_application_is_merged_with_ours(site, present, expected):
+    def app(environ, start_response):
+        get_current_session().get("name")
+        respond(start_response, *[("vary", value) for value in present])
+        return [b"read"]
+
+    assert site.serve(app).send().headers.get_all("Vary") == expected
+
+
+def test_the_headers_of_the_application_are_not_changed_in_place(site):
+    headers = [("Content-Type", "text/plain"), ("Vary", "Accept")]
+
+    def app(environ, start_response):
+        get_current_session()["name"] = "Ada"
+        start_response("200 OK", headers)
+        return [b"written"]
+
+    site.serve(app).send()
+    assert headers == [("Content-Type", "text/plain"), ("Vary", "Accept")]
+
+
+def test_the_session_is_in_the_environ(site):
+    def app(environ, start_response):
+        respond(start_response)
+        return [repr(environ["gaesess.session"] is get_current_session()).encode()]
+
+    assert site.serve(app).send().body == b"True"
+
+
+def test_a_terminated_session_takes_its_cookie_with_it(site):
+    def app(environ, start_response):
+        get_current_session().terminate()
+        respond(start_response)
+        return [b"bye"]
+
+    client = site.visitor(app, name="Ada")
+    exchange = client.send()
+    assert exchange.headers["Vary"] == "Cookie"
+    assert client.cookies == {}
