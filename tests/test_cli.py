@@ -1,0 +1,205 @@
+"""The command line: what each command prints, does, and returns."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gaesess import SessionManager, cli
+from gaesess.cleanup import BATCH_RECORDS
+from gaesess.stores.base import record_key
+from gaesess.stores.sqlite import SQLiteStore
+
+PAST, FUTURE = 1_000_000_000, 4_000_000_000  # Unix seconds
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.sqlite3"
+
+
+def fill(path: Path, expired: int, live: int = 0) -> None:
+    with closing(SQLiteStore(path)) as store:
+        for expires, records in ((PAST, expired), (FUTURE, live)):
+            for number in range(records):
+                store.add(record_key(expires, number.to_bytes(16, "big")), b"data", expires_at=expires)
+
+
+def expiries(path: Path) -> list[int]:
+    """Return when what is left in the file expires."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [expires for (expires,) in connection.execute("SELECT expires_at FROM gaesess_record")]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m gaesess` with nothing of a terminal."""
+    command = [sys.executable, "-m", "gaesess", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, command: Callable[[], int]) -> tuple[int, str]:
+    """Run a command whose standard error is a terminal; return its status and what the terminal got."""
+    master, slave = os.openpty()
+    try:
+        with monkeypatch.context() as patch, open(slave, "w", encoding="utf-8", buffering=1) as terminal:
+            patch.setattr(sys, "stderr", terminal)
+            status = command()
+            written = os.read(master, 65536).decode()  # before the last writer is gone, and it with it
+        return status, written
+    finally:
+        os.close(master)
+
+
+# -- genkey
+
+
+def test_genkey_prints_one_line_a_session_manager_takes_and_another_each_time() -> None:
+    first, second = run("genkey"), run("genkey")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout != second.stdout
+    (key,) = first.stdout.splitlines()
+    assert len(key) == 43
+    SessionManager(cookie_key=key)
+
+
+# -- cleanup
+
+
+def test_cleanup_deletes_the_expired_alone_and_prints_how_many(path: Path) -> None:
+    fill(path, expired=BATCH_RECORDS + 734, live=3)
+    result = run("cleanup", "--sqlite", str(path))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "expired sessions deleted: 1,234\n", "")
+    assert expiries(path) == [FUTURE] * 3
+
+
+def test_cleanup_with_nothing_to_do_says_so(path: Path) -> None:
+    fill(path, expired=0, live=1)
+    result = run("cleanup", "--sqlite", str(path))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "expired sessions deleted: 0\n", "")
+
+
+@pytest.mark.parametrize("expired", [0, 1, BATCH_RECORDS, BATCH_RECORDS + 1])
+def test_cleanup_on_a_terminal_shows_one_bar_from_nothing_to_all(
+    path: Path, expired: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(path, expired)
+    status, terminal = on_terminal(monkeypatch, lambda: cli.main(["cleanup", "--sqlite", str(path)]))
+    assert status == 0
+    *_, last, end = terminal.removesuffix("\n").split("\r")
+    assert end == ""  # the terminal's own, of the one line feed
+    assert terminal.count("\n") == 1
+    assert last == "█" * 30 + f" 100%  {expired} of {expired}"
+    assert f"of {expired}" in terminal.split("\r")[1]
+    assert capsys.readouterr().out == f"expired sessions deleted: {expired}\n"
+
+
+def test_the_bar_stands_at_the_share_that_is_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(path, 2 * BATCH_RECORDS)
+    _, terminal = on_terminal(monkeypatch, lambda: cli.main(["cleanup", "--sqlite", str(path)]))
+    assert "\r" + "█" * 15 + "░" * 15 + "  50%  500 of 1,000\r" in terminal
+
+
+def test_cleanup_of_a_file_that_is_not_there_says_so_and_makes_none(path: Path) -> None:
+    result = run("cleanup", "--sqlite", str(path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"gaesess: there is no file {str(path)!r}\n"
+    assert not path.exists()
+
+
+def test_cleanup_of_a_directory_fails_with_a_message(tmp_path: Path) -> None:
+    result = run("cleanup", "--sqlite", str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"gaesess: there is no file {str(tmp_path)!r}\n"
+
+
+def test_cleanup_of_another_kind_of_file_fails_with_a_message_and_leaves_it(path: Path) -> None:
+    path.write_text("shopping list\n" * 100)
+    result = run("cleanup", "--sqlite", str(path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"gaesess: SQLite file {path} cannot be used: file is not a database\n"
+    assert path.read_text() == "shopping list\n" * 100
+
+
+def test_cleanup_that_cannot_write_fails_with_a_message(path: Path) -> None:
+    """Refused by the file itself, for permissions mean nothing to root."""
+    fill(path, expired=1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE DELETE ON gaesess_record BEGIN SELECT RAISE(ABORT, 'no'); END")
+    result = run("cleanup", "--sqlite", str(path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"gaesess: SQLite file {path} cannot be used: no\n"
+
+
+def test_a_message_on_a_terminal_has_a_line_of_its_own_below_the_bar(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path, expired=1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE DELETE ON gaesess_record BEGIN SELECT RAISE(ABORT, 'no'); END")
+    status, terminal = on_terminal(monkeypatch, lambda: cli.main(["cleanup", "--sqlite", str(path)]))
+    assert status == 1
+    assert terminal.splitlines()[-1].startswith("gaesess: SQLite file ")
+
+
+def test_cleanup_of_a_datastore_without_credentials_fails_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("google.cloud.ndb")
+    monkeypatch.delenv("DATASTORE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "no/such/file.json")
+    assert cli.main(["cleanup", "--datastore"]) == 1
+    assert capsys.readouterr().err.startswith("gaesess: Datastore cannot be used: ")
+
+
+def test_cleanup_of_a_datastore_without_its_package_fails_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth.exceptions", None)  # what an import then raises is the real error
+    assert cli.main(["cleanup", "--datastore"]) == 1
+    assert "google.auth" in capsys.readouterr().err
+
+
+def test_interrupted_it_ends_with_the_status_of_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> int:
+        raise KeyboardInterrupt
+
+    fill(path, expired=1)
+    monkeypatch.setattr(SQLiteStore, "delete_expired", interrupt)
+    assert cli.main(["cleanup", "--sqlite", str(path)]) == 130
+
+
+# -- arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["genkey", "more"],
+        ["cleanup"],
+        ["cleanup", "--sqlite"],
+        ["cleanup", "--sqlite", "file", "--datastore"],
+        ["demo", "--port", "http"],
+    ],
+)
+def test_arguments_that_make_no_sense_end_with_two_and_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: gaesess")
+
+
+def test_help_names_the_commands() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    assert all(command in result.stdout for command in ("genkey", "cleanup", "demo"))
