@@ -1,0 +1,75 @@
+"""A token as the page shows it: byte by byte, without what would let anybody use it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gaesess import _impl
+from gaesess._core import BROWSER, HEADER_BYTES, POINTER, RECORDED, SECURE, SID_BYTES, SUITE, TAG_BYTES
+from gaesess.demo.app import COOKIE
+from gaesess.errors import MalformedToken
+
+SHOWN_SID_BYTES = 2
+SHOWN_TAG_BYTES = 2
+SHOWN_PAYLOAD_BYTES = 48
+
+_FLAGS = {POINTER: "POINTER", BROWSER: "BROWSER", SECURE: "SECURE", RECORDED: "RECORDED"}
+
+
+class Field(NamedTuple):
+    """Some bytes of a token: how many there are, those that may be shown, in hex, and the value they stand for."""
+
+    name: str
+    offset: int
+    length: int
+    shown: str
+    value: int | str | list[str] | None
+
+
+def token_bytes(cookie_header: str) -> bytes | None:
+    """Return the token that a Cookie header carries, unverified; None if there is none that could be taken apart."""
+    try:
+        found = _impl.read_cookies(cookie_header, COOKIE.name)
+        token = _impl.decode(found[0]) if found else b""
+    except MalformedToken:
+        return None
+    return token if len(token) >= HEADER_BYTES + TAG_BYTES else None
+
+
+def sid_of(token: bytes) -> bytes:
+    """Return the session id in a token."""
+    return token[HEADER_BYTES - SID_BYTES : HEADER_BYTES]
+
+
+def expiry_of(token: bytes) -> int:
+    """Return the Unix time in seconds at which a token says that its session ends."""
+    return int.from_bytes(token[4:8], "big")
+
+
+def describe(token: bytes) -> list[Field]:
+    """Return the fields of a token.
+
+    Of the session id and the tag only the beginnings: the cookie is HttpOnly so that no script can take the session
+    away, and it would be pointless to hand both to the page by another way.
+    """
+    payload_end = len(token) - TAG_BYTES
+
+    def number(name: str, start: int, end: int) -> Field:
+        return Field(name, start, end - start, token[start:end].hex(), int.from_bytes(token[start:end], "big"))
+
+    def opaque(name: str, start: int, end: int, shown: int) -> Field:
+        return Field(name, start, end - start, token[start : min(end, start + shown)].hex(), None)
+
+    suite = "HMAC-SHA-256" if token[0] == SUITE else "unknown"
+    return [
+        number("suite", 0, 1)._replace(value=suite),
+        number("key", 1, 2)._replace(value=token[1:2].hex()),
+        number("flags", 2, 3)._replace(value=[name for bit, name in _FLAGS.items() if token[2] & bit]),
+        number("chunks", 3, 4),
+        number("expires", 4, 8),
+        number("issued", 8, 12),
+        number("revision", 12, 16),
+        opaque("sid", HEADER_BYTES - SID_BYTES, HEADER_BYTES, SHOWN_SID_BYTES),
+        opaque("payload", HEADER_BYTES, payload_end, SHOWN_PAYLOAD_BYTES),
+        opaque("tag", payload_end, len(token), SHOWN_TAG_BYTES),
+    ]

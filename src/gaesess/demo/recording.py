@@ -1,0 +1,120 @@
+"""What happens under a request: the store calls it makes, and what gaesess logs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gaesess.stores.base import Cache, Store, Stored
+
+
+class Call(NamedTuple):
+    """One call of a store: `size` is that of the record in bytes, None if none went either way."""
+
+    engine: str
+    verb: str
+    size: int | None
+    milliseconds: float
+
+
+@dataclass
+class Journal:
+    """What one request did."""
+
+    calls: list[Call] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+
+
+_current: ContextVar[Journal | None] = ContextVar("gaesess.demo.journal", default=None)
+
+
+@contextmanager
+def journal() -> Iterator[Journal]:
+    """Keep a journal of what this thread does in the block."""
+    kept = Journal()
+    token = _current.set(kept)
+    try:
+        yield kept
+    finally:
+        _current.reset(token)
+
+
+class _JournalHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        kept = _current.get()
+        if kept is not None:
+            kept.logged.append(record.getMessage())
+
+
+@contextmanager
+def logged_in_journals() -> Iterator[None]:
+    """Have what gaesess logs in the block, from INFO on, in the journal of the request it is about."""
+    logger = logging.getLogger("gaesess")
+    level, handler = logger.level, _JournalHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class RecordedStore(Store):
+    """A store whose calls are written into the journal of the request that makes them."""
+
+    def __init__(self, store: Store, engine: str) -> None:
+        self._store = store
+        self._engine = engine
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        with self._recorded("get") as calls:
+            stored = self._store.get(key, fresh=fresh)
+        if calls and stored is not None:
+            calls[-1] = calls[-1]._replace(size=len(stored.data))
+        return stored
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        with self._recorded("add", len(data)):
+            return self._store.add(key, data, expires_at=expires_at)
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        with self._recorded("replace", len(data)):
+            return self._store.replace(key, data, expires_at=expires_at, version=version)
+
+    def delete(self, key: str) -> None:
+        with self._recorded("delete"):
+            self._store.delete(key)
+
+    def count_expired(self, *, now: int) -> int:
+        return self._store.count_expired(now=now)
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return self._store.delete_expired(now=now, limit=limit)
+
+    @contextmanager
+    def _recorded(self, verb: str, size: int | None = None) -> Iterator[list[Call]]:
+        kept = _current.get()
+        calls = [] if kept is None else kept.calls
+        start = time.perf_counter()
+        try:
+            yield calls
+        finally:
+            calls.append(Call(self._engine, verb, size, (time.perf_counter() - start) * 1000))
+
+
+class RecordedCache(RecordedStore, Cache):
+    """The same for the cache in front of a TieredStore."""
+
+    def __init__(self, store: Cache, engine: str) -> None:
+        super().__init__(store, engine)
+        self._cache = store
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        with self._recorded("put", len(data)):
+            self._cache.put(key, data, expires_at=expires_at)
