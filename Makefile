@@ -1,0 +1,49 @@
+# `make demo` and `make test` each do all their own set-up, in virtual environments of their own.
+
+PYTHON ?= python3
+TEST := .venv-test
+DEMO := .venv-demo
+SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -path '*/demo/*.*')
+
+.PHONY: demo test lint test-compiled test-pure clean
+
+demo: $(DEMO)/installed
+	$(DEMO)/bin/python -m gaesess demo $(ARGS)
+
+test: lint test-compiled test-pure
+	$(TEST)/bin/coverage combine --quiet
+	$(TEST)/bin/coverage report
+
+lint: $(TEST)/ready
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+
+# Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is.
+test-compiled: $(TEST)/ready
+	rm -rf build/wheel .coverage.*
+	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|pyx) '
+	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	$(TEST)/bin/coverage run -m pytest
+
+test-pure: $(TEST)/ready
+	rm -rf build/pure-wheel
+	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel .
+	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
+	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
+	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest
+
+$(TEST)/ready: pyproject.toml
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(TEST)/bin/pip install --quiet --group test '.[all]'
+	touch $@
+
+$(DEMO)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet .
+	touch $@
+
+clean:
+	rm -rf $(TEST) $(DEMO) build dist src/*.egg-info src/gaesess/*.so .coverage .coverage.*
