@@ -34,7 +34,9 @@ from gaesess.stores.tiered import TieredStore
 logger = logging.getLogger("gaesess")
 
 DEFAULT_LIFETIME = timedelta(days=7)
-MAX_REPLAYS = 10  # each one lost means that another request has won, so all together get on
+MAX_REPLAYS = (
+    100  # as many overlapping requests as an HTTP/2 connection has (RFC 9113 section 6.5.2); each may win once
+)
 REISSUES_PER_IDLE_TIMEOUT = 10  # an active session may end a tenth early, and sends that few cookies more
 
 TERMINATED_MEANWHILE = "the session was terminated while this request was at work"

@@ -39,7 +39,12 @@ class Demo:
 def running_demo(*options, **env):
     command = [sys.executable, "-m", "gaesess", "demo", "--port", "0", *options]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         try:
             first, second = process.stdout.readline(), process.stdout.readline()

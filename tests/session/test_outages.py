@@ -217,5 +217,5 @@ def test_contention_that_does_not_end_is_an_outage(browser, engines, monkeypatch
     monkeypatch.setattr(engines.durable, "replace", beaten)
     session = browser.send()
     session["a"] = 1
-    with pytest.raises(StoreUnavailable, match="10 times"):
+    with pytest.raises(StoreUnavailable, match="100 times"):
         session.commit()

@@ -1,6 +1,7 @@
 """Requests of one session that overlap, every interleaving spelled out: `send` begins a request, `receive` ends it."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -187,7 +188,7 @@ def test_leftover_chunk_of_an_overtaken_answer_does_no_harm(make_manager):
 
 
 def test_threads_lose_no_write(tmp_path):
-    """8 threads, 10 writes each to keys of their own, all through one session on SQLite."""
+    """8 at once write keys of their own, ten times over, all through one session on SQLite."""
     with closing(SQLiteStore(tmp_path / "sessions.sqlite3")) as store:
         manager = SessionManager(generate_key(), store=store)
         browser = Browser(manager)
@@ -196,15 +197,14 @@ def test_threads_lose_no_write(tmp_path):
 
         def work(thread):
             for step in range(10):
+                all_at_once.wait()
                 session = manager.open(browser.header())
                 session[thread, step] = True
                 session.commit()
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        all_at_once = threading.Barrier(8)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
         assert browser.data().keys() == {"filler"} | {(thread, step) for thread in range(8) for step in range(10)}
 
 

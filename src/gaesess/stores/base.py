@@ -27,7 +27,7 @@ def expired_key_ranges(now: int) -> Iterator[tuple[str, str]]:
 
 
 class Stored(NamedTuple):
-    """A record as read: its bytes, and the version that `replace` will ask for."""
+    """A record as read: its bytes, and the version, an unsigned 64-bit number, that `replace` will ask for."""
 
     data: bytes
     version: int

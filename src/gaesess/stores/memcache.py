@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TypeAlias
 
-from pymemcache.client.base import Client, PooledClient  # type: ignore[import-untyped]
-from pymemcache.client.hash import HashClient  # type: ignore[import-untyped]
-from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError  # type: ignore[import-untyped]
+from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.hash import HashClient
+from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.stores._pool import Pool
