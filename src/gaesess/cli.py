@@ -23,7 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ModuleNotFoundError, StoreUnavailable) as error:
+    except ModuleNotFoundError as error:
+        print(f"gaesess: {error}; install it with `pip install 'gaesess[all]'`", file=sys.stderr)
+        return 1
+    except StoreUnavailable as error:
         print(f"gaesess: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
