@@ -26,8 +26,12 @@ class Browser:
 
     def receive(self, session: Session) -> None:
         """End the request: commit the session and take the cookies of the response."""
-        self.received = session.commit()
-        for line in self.received:
+        self.take(session.commit())
+
+    def take(self, set_cookies: list[str]) -> None:
+        """Take the cookies of a response."""
+        self.received = set_cookies
+        for line in set_cookies:
             pair, *attributes = line.split("; ")
             name, value = pair.split("=", 1)
             if "Max-Age=0" in attributes:

@@ -51,8 +51,12 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, command: Callable[[], int]) -> 
         with monkeypatch.context() as patch, open(slave, "w", encoding="utf-8", buffering=1) as terminal:
             patch.setattr(sys, "stderr", terminal)
             status = command()
-            written = os.read(master, 65536).decode()  # before the last writer is gone, and it with it
-        return status, written
+            terminal.write("\x03")  # tells where it ends: a terminal hands on what is written a little later
+            terminal.flush()
+            written = b""
+            while not written.endswith(b"\x03"):
+                written += os.read(master, 65536)
+        return status, written[:-1].decode()
     finally:
         os.close(master)
 

@@ -1,11 +1,11 @@
-"""An active session, as the manager keeps it between reading and saving."""
+"""An active session, between being read and being saved."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gaesess._core import Token
+from gaesess._core import POINTER, Token
 from gaesess.contents import Contents
 
 
@@ -20,10 +20,10 @@ class Home(Enum):
 class ActiveSession:
     """Who it is, what it holds, where it lives.
 
-    `token` tells the identity and the revision; the payload is with `contents`. `version` is that of the session's
-    record in the store, None if it is not known to have one. `replaced` are the identities given up in this request,
-    whose records go once the new one is safe; with a version where the new one goes on from that record. `cookie_due`
-    says that the client has to hear of what was saved.
+    `token` is its identity, and what was last read or saved. `version` is that of its record in the store, None if it
+    is not known to have one. `replaced` are the identities given up in this request, whose records go once the new one
+    is safe; with a version where the new one goes on from that record. `unsaved` says that it is new, or that a save
+    failed on the way. `cookie` is the token that the client has to hear of, if there is one.
     """
 
     token: Token
@@ -31,8 +31,15 @@ class ActiveSession:
     home: Home = Home.COOKIE
     version: int | None = None
     replaced: list[tuple[Token, int | None]] = field(default_factory=list)
-    cookie_due: bool = False
+    unsaved: bool = True
+    cookie: Token | None = None
 
     def all_tokens(self) -> list[Token]:
         """Return every identity under which the store may have a record."""
         return [self.token, *(token for token, _ in self.replaced)]
+
+    def as_cookie(self) -> Token:
+        """Return the token as its cookie carries it: whole, or as a pointer into the store."""
+        if self.home is Home.COOKIE:
+            return self.token
+        return self.token._replace(flags=self.token.flags | POINTER, payload=b"")

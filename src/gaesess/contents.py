@@ -79,6 +79,10 @@ class Contents:
         self._quick.clear()
         self._cleared = False
 
+    def pin_changes(self) -> None:
+        """Count what has changed as written, even if it is taken back: it may have been saved, the reply being lost."""
+        self._written |= self._changed_keys()
+
     def rebase(self, fresh_payload: bytes) -> None:
         """Replay this request's changes, key by key, on data that a concurrent request has saved since."""
         changed = self._changed_keys()

@@ -1,4 +1,4 @@
-"""The session manager: reads sessions, decides where they live, and saves them there."""
+"""The session manager: what the settings come to, and the way from a cookie to a session and back."""
 
 from __future__ import annotations
 
@@ -14,32 +14,19 @@ from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECUR
 from gaesess.active import ActiveSession, Home
 from gaesess.contents import Contents
 from gaesess.cookies import CookiePolicy
-from gaesess.errors import (
-    Conflict,
-    ExpiredToken,
-    Gone,
-    InvalidToken,
-    KeyExists,
-    RecordGone,
-    SessionTerminated,
-    SessionTooLarge,
-    StoreUnavailable,
-)
+from gaesess.errors import ExpiredToken, InvalidToken, RecordGone
 from gaesess.keys import Keyring
+from gaesess.placement import Placement
 from gaesess.records import Records
 from gaesess.session import Session
-from gaesess.stores.base import MAX_RECORD_BYTES, Store
+from gaesess.stores.base import Store
 from gaesess.stores.tiered import TieredStore
 
 logger = logging.getLogger("gaesess")
 
 DEFAULT_LIFETIME = timedelta(days=7)
-MAX_REPLAYS = (
-    100  # as many overlapping requests as an HTTP/2 connection has (RFC 9113 section 6.5.2); each may win once
-)
+MAX_LIFETIME = timedelta(days=400)  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
 REISSUES_PER_IDLE_TIMEOUT = 10  # an active session may end a tenth early, and sends that few cookies more
-
-TERMINATED_MEANWHILE = "the session was terminated while this request was at work"
 
 
 class SessionManager:
@@ -73,8 +60,8 @@ class SessionManager:
         cookie_samesite: str = "Lax",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if lifetime < timedelta(0):
-            raise ValueError(f"lifetime is zero or more, not {lifetime}")
+        if lifetime and not timedelta(seconds=1) <= lifetime <= MAX_LIFETIME:
+            raise ValueError(f"lifetime is zero, or from a second to {MAX_LIFETIME.days} days, not {lifetime}")
         if idle_timeout is not None and idle_timeout < timedelta(minutes=1):
             raise ValueError(f"idle_timeout is None or at least a minute, not {idle_timeout}")
         self.cookie = CookiePolicy(
@@ -89,10 +76,10 @@ class SessionManager:
                 raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
             store = store.cache
         self._records = Records(store, self._keyring.record, self.now) if store is not None else None
-        if cookie_only_threshold is None:
-            self._cookie_bytes = self.cookie.payload_limit(1)
-        else:
-            self._cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
+        cookie_bytes = self.cookie.payload_limit(1)
+        if cookie_only_threshold is not None:
+            cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
+        self._placement = Placement(self._records, cookie_bytes, self.now)
 
     def now(self) -> int:
         """Return the time in Unix seconds."""
@@ -112,18 +99,18 @@ class SessionManager:
         session = Session(self, None)
         try:
             expires, secure, raw_sid = _impl.parse_sid(sid)
-            if self._records and expires > self.now():
-                wanted = Token(SECURE if secure else 0, expires, self.now(), 0, raw_sid, b"")
-                session.resume(self._read_record(wanted))
-        except InvalidToken as error:
-            logger.warning("loaded no session by id: %s", error)
+        except InvalidToken:
+            return session
+        flags = POINTER | RECORDED | (SECURE if secure else 0)
+        active = self.activate(Token(flags, expires, self.now(), 0, raw_sid, b""))
+        if active:
+            session.resume(active)
         return session
 
-    def read(self, cookie_header: str | None) -> tuple[ActiveSession | None, int]:
-        """Return the session of a Cookie header, if it has one to be believed, and how many cookie names are taken.
+    def authenticate(self, cookie_header: str | None) -> tuple[Token | None, int]:
+        """Return the token of a Cookie header, if it has one to be believed, and how many cookie names are taken.
 
-        A cookie that is not to be believed is logged, without its contents, and is as good as none. Raises
-        StoreUnavailable.
+        One that is not to be believed is logged, without its contents, and is as good as none.
         """
         taken = 0
         try:
@@ -134,19 +121,34 @@ class SessionManager:
             token = _impl.unseal(self._keyring.cookie.verifying, _impl.decode(text), self.now())
             if token.issued + self._idle_seconds <= self.now():
                 raise ExpiredToken("token has been idle for too long")
-            if token.flags & POINTER:
-                return self._read_record(token), taken
-            return ActiveSession(token, Contents(token.payload)), taken
+            return token, taken
         except InvalidToken as error:
-            level = logging.INFO if isinstance(error, ExpiredToken) else logging.WARNING
-            logger.log(level, "ignored the cookie %s: %s", self.cookie.name, error)
+            self._log_ignored(error)
             return None, taken
 
-    def _read_record(self, wanted: Token) -> ActiveSession:
+    def activate(self, token: Token) -> ActiveSession | None:
+        """Return the session of a verified token, from the store if the token points there; None if there is none.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            if token.flags & POINTER:
+                return self._read_record(token)
+            return ActiveSession(token, Contents(token.payload), unsaved=False)
+        except InvalidToken as error:
+            self._log_ignored(error)
+            return None
+
+    def _read_record(self, pointer: Token) -> ActiveSession:
         if self._records is None:
             raise RecordGone("token points into a store, and there is none")
-        record, version = self._records.read(wanted)
-        return ActiveSession(record._replace(issued=wanted.issued), Contents(record.payload), Home.STORE, version)
+        record, version = self._records.read(pointer)
+        token = record._replace(issued=pointer.issued)
+        return ActiveSession(token, Contents(record.payload), Home.STORE, version, unsaved=False)
+
+    def _log_ignored(self, error: InvalidToken) -> None:
+        level = logging.INFO if isinstance(error, ExpiredToken) else logging.WARNING
+        logger.log(level, "ignored the cookie %s: %s", self.cookie.name, error)
 
     # -- starting and ending
 
@@ -168,120 +170,26 @@ class SessionManager:
     def _lifetime_seconds(self) -> int:
         return int((self._lifetime or DEFAULT_LIFETIME).total_seconds())
 
-    def delete_records(self, active: ActiveSession) -> None:
-        """Delete what the store has of a session. Raises StoreUnavailable."""
-        for token in active.all_tokens():
-            self._delete_record(token)
-
-    def _delete_record(self, token: Token) -> None:
-        if self._records and token.flags & RECORDED:
-            self._records.delete(token)
-
     # -- saving
 
     def save(self, active: ActiveSession, *, persist: bool = False) -> None:
-        """Save a session if it has changed; with `persist` also into the store if it lives in its cookie.
+        """Save a session, as `Placement.save` does."""
+        self._placement.save(active, persist=persist)
 
-        Raises StoreUnavailable, SessionTooLarge, SessionTerminated, and TypeError or ValueError for a value that a
-        session cannot hold.
-        """
-        payload = active.contents.changed_payload()
-        unsaved = not active.token.revision or (persist and active.version is None)
-        if payload is None and not unsaved:
-            return
-        if payload is not None and self._save_quick(active, payload):
-            return
-        payload = self._place(active, persist)
-        while active.replaced:
-            if not self._retire(active, *active.replaced[0]):
-                payload = self._place(active, persist)
-        active.contents.saved(payload)
-        active.cookie_due = True
+    def delete_records(self, tokens: Iterable[Token]) -> None:
+        """Delete what the store has under these identities. Raises StoreUnavailable."""
+        for token in tokens:
+            self._placement.delete_record(token)
 
-    def _place(self, active: ActiveSession, persist: bool) -> bytes:
-        """Put the session where it belongs, its cookie if it fits, else the store, and return its data as bytes.
-
-        One that moves back into its cookie is written to its record a last time: requests that are on their way with
-        the old pointer find the session there, not nothing.
-        """
-        for _ in range(MAX_REPLAYS):
-            payload = active.contents.encode()
-            fits = len(payload) <= self._cookie_bytes
-            token = active.token._replace(revision=active.token.revision + 1, issued=self.now(), payload=payload)
-            if not fits or active.version is not None or persist:
-                token = token._replace(flags=token.flags | RECORDED)
-                try:
-                    active.version = self._write_record(token, active.version)
-                except (KeyExists, Conflict):
-                    self._rebase(active)
-                    continue
-                except Gone:
-                    raise SessionTerminated(TERMINATED_MEANWHILE) from None
-            active.token = token
-            active.home = Home.COOKIE if fits else Home.STORE
-            return payload
-        raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be saved")
-
-    def _write_record(self, record: Token, version: int | None) -> int:
-        size = len(record.payload)
-        if self._records is None:
-            raise SessionTooLarge(f"the session has {size} bytes, the cookie holds {self._cookie_bytes}: set store=")
-        if size > MAX_RECORD_BYTES:
-            raise SessionTooLarge(f"the session has {size} bytes, a store takes {MAX_RECORD_BYTES}")
-        return self._records.write(record, version)
-
-    def _save_quick(self, active: ActiveSession, payload: bytes) -> bool:
-        if self._records is None or active.home is not Home.STORE or active.version is None:
-            return False
-        if len(payload) > MAX_RECORD_BYTES or not active.contents.only_quick():
-            return False
-        if not self._records.write_quick(active.token._replace(payload=payload), active.version):
-            return False
-        active.contents.saved(payload)
-        return True
-
-    def _rebase(self, active: ActiveSession) -> None:
-        """Take up the record that a concurrent request has written, and replay this one's changes on it."""
-        assert self._records is not None
-        try:
-            record, version = self._records.read(active.token._replace(revision=0), fresh=True)
-        except InvalidToken:
-            raise SessionTerminated(TERMINATED_MEANWHILE) from None
-        if active.version is not None or record.revision > active.token.revision:
-            active.contents.rebase(record.payload)
-            active.token = record._replace(issued=active.token.issued)
-        active.version = version  # else the record is from before the session moved into its cookie
-
-    def _retire(self, active: ActiveSession, old: Token, version: int | None) -> bool:
-        """Let go of an identity the session has had; False if it came with changes that are to be saved first."""
-        if self._records is None or version is None:
-            self._delete_record(old)
-            active.replaced.pop(0)
-            return True
-        try:
-            self._records.retire(old, version)
-            active.replaced.pop(0)
-            return True
-        except (Conflict, Gone):
-            pass
-        try:
-            record, version = self._records.read(old, fresh=True)
-        except InvalidToken:
-            self._delete_record(active.token)
-            raise SessionTerminated(TERMINATED_MEANWHILE) from None
-        active.contents.rebase(record.payload)
-        active.replaced[0] = old, version
-        return False
-
-    def cookies_due(self, active: ActiveSession, taken: int) -> list[str]:
-        """Return the Set-Cookie values for a saved session, if the client has to hear of it."""
+    def set_cookies(self, active: ActiveSession, taken: int) -> list[str]:
+        """Return the Set-Cookie values for a session, if its client has to hear of it."""
         now = self.now()
-        if not active.cookie_due and (now - active.token.issued) * REISSUES_PER_IDLE_TIMEOUT < self._idle_seconds:
-            return []
-        token = active.token._replace(issued=now, payload=active.contents.payload)
-        if active.home is Home.STORE:
-            token = token._replace(flags=token.flags | POINTER, payload=b"")
+        token = active.cookie
+        if token is None:
+            if (now - active.token.issued) * REISSUES_PER_IDLE_TIMEOUT < self._idle_seconds:
+                return []
+            token = active.as_cookie()
         chunks = self.cookie.chunks_for(len(token.payload))
-        text = _impl.encode(_impl.seal(self._keyring.cookie.sealing, token, chunks))
+        text = _impl.encode(_impl.seal(self._keyring.cookie.sealing, token._replace(issued=now), chunks))
         max_age = None if token.flags & BROWSER else max(0, token.expires - now)
         return self.cookie.write(text, max_age=max_age, secure=bool(token.flags & SECURE), taken=taken)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from gaesess import _impl
 from gaesess._core import POINTER, Token
-from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone
+from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone, StoreUnavailable
 from gaesess.keys import KeySet
 from gaesess.stores.base import Store, Stored, record_key
 from gaesess.stores.tiered import TieredStore
@@ -79,7 +80,8 @@ class Records:
         """
         key = record_key(token.expires, token.sid)
         self.store.replace(key, RETIRED, expires_at=token.expires, version=version)
-        self.store.delete(key)
+        with suppress(StoreUnavailable):  # what is left says nothing, until it expires
+            self.store.delete(key)
 
     def delete(self, token: Token) -> None:
         """Delete the record of a session, if there is one."""

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from gaesess import _impl
-from gaesess._core import SECURE
+from gaesess._core import SECURE, Token
 from gaesess.active import ActiveSession, Home
 from gaesess.errors import SessionClosed
 
@@ -43,6 +43,8 @@ class Session(MutableMapping[Hashable, Any]):
         self._cookies_taken = 0
         self._state = State.UNREAD
         self._active: ActiveSession | None = None
+        self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
+        self._signed_out = False
         self._accessed = False
         self._closed = False
 
@@ -109,22 +111,23 @@ class Session(MutableMapping[Hashable, Any]):
         cookie end with the browser. Raises ValueError for a time that is over.
         """
         self._check_open()
-        earlier = self._load()
         token = self._manager.new_token(expiration_ts, ssl_only)
-        self.resume(ActiveSession(token, replaced=[(old, None) for old in earlier.all_tokens()] if earlier else []))
+        self._ended += self._identities()
+        self.resume(ActiveSession(token, replaced=[(old, None) for old in self._ended]))
+        self._ended = []
 
     def terminate(self, clear_data: bool = True) -> None:
         """End the session: its record is deleted now, its cookie with this response.
 
-        With `clear_data=False` the record stays in the store, for `SessionManager.load`.
+        With `clear_data=False` the record stays in the store, for `SessionManager.load`. After StoreUnavailable the
+        cookie is deleted all the same, and the record by the next call that succeeds.
         """
         self._check_open()
-        try:
-            active = self._load()
-        finally:  # the client is to lose its cookie whatever the store says
-            self._state, self._active = State.TERMINATED, None
-        if active and clear_data:
-            self._manager.delete_records(active)
+        if clear_data:
+            self._ended += self._identities()
+        self._state, self._active, self._signed_out = State.TERMINATED, None, True
+        self._manager.delete_records(self._ended)
+        self._ended = []
 
     def regenerate_id(self, expiration_ts: int | None = None) -> None:
         """Give the session a new id and keep its data: do it at every login, against session fixation.
@@ -217,21 +220,32 @@ class Session(MutableMapping[Hashable, Any]):
         if self._active is None:
             return self.abandon()
         self._manager.save(self._active)
-        cookies = self._manager.cookies_due(self._active, self._cookies_taken)
+        cookies = self._manager.set_cookies(self._active, self._cookies_taken)
         self._closed = True
         return cookies
 
     def abandon(self) -> list[str]:
-        """Close the session without saving it, and return the Set-Cookie values that still end a terminated one."""
+        """Close the session without saving it, and return the Set-Cookie values for what was saved or ended before."""
         self._closed = True
-        if self._state is State.TERMINATED:
+        if self._active and self._active.cookie:
+            return self._manager.set_cookies(self._active, self._cookies_taken)
+        if self._signed_out:
             return self._manager.cookie.delete(0, max(1, self._cookies_taken))
         return []
+
+    def _identities(self) -> list[Token]:
+        """Return the identities under which the store may have a record, without asking the store."""
+        if self._state is State.UNREAD:
+            self._accessed = True
+            token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            return [token] if token else []
+        return self._active.all_tokens() if self._active else []
 
     def _load(self) -> ActiveSession | None:
         self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
         if self._state is State.UNREAD:
-            self._active, self._cookies_taken = self._manager.read(self._cookie_header)
+            token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            self._active = self._manager.activate(token) if token else None
             self._state = State.ACTIVE if self._active else State.INACTIVE
         return self._active
 

@@ -62,7 +62,11 @@ class TieredStore(Store):
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = self.durable.add(key, data, expires_at=expires_at)
-        self._put(key, _pack(data, version), expires_at)
+        try:
+            with self._reachable_cache() as cache:
+                cache.add(key, _pack(data, version), expires_at=expires_at)
+        except StoreError:  # it has a newer record by now, or a mark that there is none any more
+            self._put(key, UNKNOWN, expires_at)
         return version
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
@@ -125,7 +129,8 @@ class TieredStore(Store):
         if not self._breaker.allows():
             raise StoreUnavailable("the cache failed a moment ago and is left alone")
         try:
-            self._pay()
+            if self._owed:
+                self._pay()
             yield self.cache
         except StoreUnavailable as error:
             self._breaker.fail(error)
@@ -143,17 +148,13 @@ class TieredStore(Store):
 
     def _pay(self) -> None:
         """Write the marks that a cache which was away has not heard of, before anything is read from it again."""
-        if not self._owed:
-            return
         with self._owed_lock:
-            owed, self._owed = self._owed, {}
-        try:
-            for key, mark in list(owed.items()):
-                self.cache.put(key, mark, expires_at=_key_expiry(key))
-                del owed[key]
-        finally:
+            owed = list(self._owed.items())
+        for key, mark in owed:  # a mark stays owed until it is written, so that no other caller reads past it meanwhile
+            self.cache.put(key, mark, expires_at=_key_expiry(key))
             with self._owed_lock:
-                self._owed = owed | self._owed
+                if self._owed.get(key) == mark:
+                    del self._owed[key]
 
 
 class _Breaker:

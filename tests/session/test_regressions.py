@@ -1,0 +1,243 @@
+"""Ways in which a session was once lost, kept alive or rolled back: one test each."""
+
+from datetime import timedelta
+
+import pytest
+from browser import Browser
+
+from gaesess import SessionTerminated, StoreUnavailable, codec
+from gaesess.stores.base import record_key
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import FaultyStore
+
+BIG = "x" * 5000
+
+
+class PartlyFaultyStore(FaultyStore):
+    """Is also down for the methods named in `failing`."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.failing = set()
+
+    def _call(self, method, *arguments, **options):
+        if method.__name__ in self.failing:
+            raise StoreUnavailable(f"PartlyFaultyStore is down for {method.__name__}")
+        return super()._call(method, *arguments, **options)
+
+
+@pytest.fixture
+def durable():
+    return PartlyFaultyStore(MemoryStore())
+
+
+@pytest.fixture
+def stored(make_manager, durable):
+    """A browser whose session lives in the store."""
+    browser = Browser(make_manager(store=TieredStore(MemoryStore(), durable)))
+    with browser.request() as session:
+        session.update(filler=BIG, cart=[], paid=False)
+    return browser
+
+
+def refuse(browser, session):
+    """End a request as middleware does when the session cannot be saved."""
+    with pytest.raises(StoreUnavailable):
+        session.commit()
+    for line in session.abandon():
+        name, value = line.split("; ")[0].split("=", 1)
+        if "; Max-Age=0" in line:
+            browser.cookies.pop(name, None)
+        else:
+            browser.cookies[name] = value
+
+
+@pytest.fixture
+def half_regenerated(stored, durable):
+    """A request whose new record is written, and whose old one could not be closed."""
+    session = stored.send()
+    session.regenerate_id()
+    durable.failing = {"replace"}
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    durable.failing = set()
+    return session
+
+
+def test_new_id_is_given_by_the_second_try(stored, half_regenerated):
+    earlier = dict(stored.cookies)
+    stored.receive(half_regenerated)
+    assert stored.cookies != earlier
+    stored.cookies = earlier
+    assert stored.data() == {}
+
+
+def test_quick_write_does_not_hide_that_the_new_id_is_not_finished(stored, half_regenerated):
+    earlier = dict(stored.cookies)
+    half_regenerated.set_quick("flash", "hello")
+    stored.receive(half_regenerated)
+    assert stored.cookies != earlier
+    stored.cookies = earlier
+    assert stored.data() == {}
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_second_try_to_terminate_ends_what_the_first_could_not(stored, durable, read_before):
+    earlier = dict(stored.cookies)
+    session = stored.send()
+    if read_before:
+        session.ensure_data_loaded()
+    else:
+        stored.manager._records.store.cache.delete(*stored.manager._records.store.cache._records)
+    durable.down = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            session.terminate()
+    durable.down = False
+    session.terminate()
+    stored.receive(session)
+    assert stored.cookies == {}
+    stored.cookies = earlier
+    assert stored.data() == {}
+
+
+def test_change_taken_back_after_a_lost_reply_is_taken_back_in_the_store_too(stored, durable):
+    session = stored.send()
+    session["paid"] = True
+    durable.deaf = True
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    durable.deaf = False
+    session["paid"] = False
+    stored.receive(session)
+    assert stored.data()["paid"] is False
+
+
+def test_nested_change_taken_back_after_a_lost_reply_is_taken_back_in_the_store_too(stored, durable):
+    session = stored.send()
+    session["cart"].append("tea")
+    durable.deaf = True
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    durable.deaf = False
+    session["cart"].pop()
+    stored.receive(session)
+    assert stored.data()["cart"] == []
+
+
+def test_old_record_that_is_closed_and_cannot_be_deleted_signs_nobody_out(stored, durable):
+    earlier = dict(stored.cookies)
+    durable.failing = {"delete"}
+    with stored.request() as session:
+        session.regenerate_id()
+    assert stored.data()["filler"] == BIG
+    stored.cookies = earlier
+    assert stored.data() == {}
+
+
+@pytest.mark.parametrize("filler", ["small", BIG], ids=["cookie", "store"])
+def test_refused_response_carries_what_was_saved_before(stored, durable, filler):
+    """The old id is gone by then: without the new one an outage would sign the client out."""
+    session = stored.send()
+    session["filler"] = filler
+    session.regenerate_id()
+    session.save()
+    session["more"] = BIG
+    durable.down = True
+    refuse(stored, session)
+    durable.down = False
+    assert stored.data() == {"filler": filler, "cart": [], "paid": False}
+
+
+@pytest.mark.parametrize("regenerate", [False, True])
+def test_refused_response_does_not_bring_back_what_was_terminated_meanwhile(stored, regenerate):
+    session, logout = stored.send(), stored.send()
+    session["filler"] = "small"
+    if not regenerate:
+        session.save()
+    logout.terminate()
+    stored.receive(logout)
+    if regenerate:
+        session.regenerate_id()
+    session["more"] = 1
+    with pytest.raises(SessionTerminated):
+        session.commit()
+    stored.take(session.abandon())
+    assert stored.data() == {}
+
+
+def test_sign_out_is_not_undone_by_a_new_session_that_cannot_be_saved(make_manager, durable):
+    browser = Browser(make_manager(store=durable))
+    with browser.request() as session:
+        session["user"] = "ada"
+    session = browser.send()
+    session.terminate()
+    session["flash"] = BIG
+    durable.down = True
+    refuse(browser, session)
+    assert browser.cookies == {}
+
+
+def test_record_of_a_type_not_registered_here_is_an_outage(stored, monkeypatch):
+    """As when a new version of the application writes while a request of the old one is at work."""
+
+    class New:
+        pass
+
+    monkeypatch.setattr(codec, "_EXTENSIONS", dict(codec._EXTENSIONS))
+    monkeypatch.setattr(codec, "_REGISTERED_LOADERS", {})
+    codec.register(New, "new", lambda value: None, lambda packed: New())
+    slow = stored.send()
+    slow["a"] = 1
+    with stored.request() as session:
+        session["new"] = New()
+    codec._REGISTERED_LOADERS.clear()
+    with pytest.raises(StoreUnavailable, match="cannot be read here"):
+        slow.commit()
+
+
+def test_record_that_comes_late_to_the_cache_does_not_bring_a_terminated_session_back():
+    """Between the two steps of `add`, another process deletes the record."""
+    cache, durable = MemoryStore(), MemoryStore()
+    other = TieredStore(cache, durable)
+    key = record_key(2_000_000_000, bytes(16))
+
+    class Overtaken(FaultyStore):
+        def add(self, key, data, *, expires_at):
+            version = durable.add(key, data, expires_at=expires_at)
+            other.delete(key)
+            return version
+
+    TieredStore(cache, Overtaken(durable)).add(key, b"record", expires_at=2_000_000_000)
+    assert other.get(key) is None
+
+
+def test_deletion_that_the_cache_is_just_hearing_of_is_not_read_past(clock):
+    """While one caller writes what the cache has missed, the next must not read it."""
+    seen = []
+
+    class SlowToTake(FaultyStore):
+        def put(self, key, data, *, expires_at):
+            if data == b"" and not self.down and not seen:
+                clock.time += 10  # longer than the breaker keeps the next caller away
+                seen.append("read meanwhile")
+                seen.append(tiered.get(key))
+            super().put(key, data, expires_at=expires_at)
+
+    cache = SlowToTake(MemoryStore())
+    tiered = TieredStore(cache, MemoryStore(), clock=clock)
+    key = record_key(2_000_000_000, bytes(16))
+    tiered.add(key, b"record", expires_at=2_000_000_000)
+    cache.down = True
+    tiered.delete(key)
+    cache.down = False
+    clock.time += 10
+    assert tiered.get(key) is None
+    assert seen == ["read meanwhile", None]
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(milliseconds=500), timedelta(days=36500)])
+def test_lifetime_that_no_session_can_have_is_refused_at_once(make_manager, lifetime):
+    with pytest.raises(ValueError, match="lifetime"):
+        make_manager(lifetime=lifetime)
