@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from gaesess import codec
 from gaesess._core import RECORDED, Token
@@ -59,6 +60,7 @@ class Placement:
             if not self._retire(active, *active.replaced[0]):
                 self._place(active, persist)
         active.contents.saved(active.token.payload)
+        active.cookie = active.as_cookie()
 
     def _place(self, active: ActiveSession, persist: bool) -> None:
         """Put the session where it belongs: its cookie if it fits, else the store.
@@ -79,7 +81,6 @@ class Placement:
                     continue
             active.token = token
             active.home = Home.COOKIE if fits else Home.STORE
-            active.cookie = active.as_cookie()
             return
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be saved")
 
@@ -117,7 +118,7 @@ class Placement:
             if self._records is None or version is None:
                 self.delete_record(old)
             else:
-                self._records.retire(old, version)
+                self._records.retire(old, version, heir=active.token)
             active.replaced.pop(0)
             return True
         except (Conflict, Gone):
@@ -125,7 +126,8 @@ class Placement:
         try:
             record, version = self._read_fresh(old)
         except SessionTerminated:
-            self.delete_record(active.token)
+            with suppress(StoreUnavailable):  # nobody has heard of the new id
+                self.delete_record(active.token)
             raise
         active.contents.rebase(record.payload)
         active.replaced[0] = old, version

@@ -8,12 +8,20 @@ from contextlib import suppress
 
 from gaesess import _impl
 from gaesess._core import POINTER, Token
-from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone, StoreUnavailable
+from gaesess.errors import (
+    BadSignature,
+    ExpiredToken,
+    InvalidToken,
+    MalformedToken,
+    RecordGone,
+    StoreError,
+    StoreUnavailable,
+)
 from gaesess.keys import KeySet
 from gaesess.stores.base import Store, Stored, record_key
 from gaesess.stores.tiered import TieredStore
 
-RETIRED = b""  # stands for a record between the end of a session's old id and its deletion
+RETIRED = b"retired for "  # begins what stands in for a record between the end of its id and its deletion
 
 logger = logging.getLogger("gaesess")
 
@@ -46,7 +54,7 @@ class Records:
         return found
 
     def _verify(self, wanted: Token, stored: Stored | None) -> tuple[Token, int]:
-        if stored is None or stored.data == RETIRED:
+        if stored is None or stored.data.startswith(RETIRED):
             raise RecordGone("token points to a record that is gone")
         record = _impl.unseal(self._keys.verifying, stored.data, self._now())
         if (record.sid, record.expires) != (wanted.sid, wanted.expires):
@@ -72,14 +80,20 @@ class Records:
         key = record_key(record.expires, record.sid)
         return self.store.put_quick(key, self._seal(record), expires_at=record.expires, version=version)
 
-    def retire(self, token: Token, version: int) -> None:
+    def retire(self, token: Token, version: int, *, heir: Token) -> None:
         """Delete the record of a session's old id, unless a concurrent request has changed it since `version`.
 
         Raises Conflict or Gone as the store does. A writer who comes later finds it gone, so nothing of his is lost
-        without his knowing.
+        without his knowing. To retire it again for the same heir, after a reply was lost, is no error.
         """
         key = record_key(token.expires, token.sid)
-        self.store.replace(key, RETIRED, expires_at=token.expires, version=version)
+        mark = RETIRED + record_key(heir.expires, heir.sid).encode()
+        try:
+            self.store.replace(key, mark, expires_at=token.expires, version=version)
+        except StoreError:
+            stored = self.store.get(key, fresh=True)
+            if stored is None or stored.data != mark:
+                raise
         with suppress(StoreUnavailable):  # what is left says nothing, until it expires
             self.store.delete(key)
 

@@ -39,8 +39,9 @@ class Session(MutableMapping[Hashable, Any]):
 
     def __init__(self, manager: SessionManager, cookie_header: str | None) -> None:
         self._manager = manager
-        self._cookie_header = cookie_header
+        self._cookie_header = cookie_header  # until it is looked at
         self._cookies_taken = 0
+        self._token: Token | None = None  # of the cookie
         self._state = State.UNREAD
         self._active: ActiveSession | None = None
         self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
@@ -123,8 +124,9 @@ class Session(MutableMapping[Hashable, Any]):
         cookie is deleted all the same, and the record by the next call that succeeds.
         """
         self._check_open()
+        ended = self._identities()
         if clear_data:
-            self._ended += self._identities()
+            self._ended += ended
         self._state, self._active, self._signed_out = State.TERMINATED, None, True
         self._manager.delete_records(self._ended)
         self._ended = []
@@ -143,7 +145,7 @@ class Session(MutableMapping[Hashable, Any]):
             return
         token = self._manager.new_token(expiration_ts, self.is_ssl_only(), keep=active.token)
         replaced = [*active.replaced, (active.token, active.version)]
-        self.resume(ActiveSession(token, active.contents, replaced=replaced))
+        self.resume(ActiveSession(token, active.contents, replaced=replaced, cookie=active.cookie))
 
     def save(self, persist_even_if_using_cookie: bool = False) -> None:
         """Save now what is saved anyway when the headers go out: to know early that it was.
@@ -235,16 +237,22 @@ class Session(MutableMapping[Hashable, Any]):
 
     def _identities(self) -> list[Token]:
         """Return the identities under which the store may have a record, without asking the store."""
-        if self._state is State.UNREAD:
-            self._accessed = True
-            token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
-            return [token] if token else []
-        return self._active.all_tokens() if self._active else []
+        self._accessed = True
+        if self._active:
+            return self._active.all_tokens()
+        token, self._token = self._authenticate(), None
+        return [token] if token else []
+
+    def _authenticate(self) -> Token | None:
+        if self._cookie_header is not None:
+            self._token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            self._cookie_header = None
+        return self._token
 
     def _load(self) -> ActiveSession | None:
         self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
         if self._state is State.UNREAD:
-            token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            token = self._authenticate()
             self._active = self._manager.activate(token) if token else None
             self._state = State.ACTIVE if self._active else State.INACTIVE
         return self._active

@@ -6,6 +6,7 @@ import pytest
 from browser import Browser
 
 from gaesess import SessionTerminated, StoreUnavailable, codec
+from gaesess.errors import MalformedToken
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -33,9 +34,14 @@ def durable():
 
 
 @pytest.fixture
-def stored(make_manager, durable):
+def cache():
+    return MemoryStore()
+
+
+@pytest.fixture
+def stored(make_manager, cache, durable):
     """A browser whose session lives in the store."""
-    browser = Browser(make_manager(store=TieredStore(MemoryStore(), durable)))
+    browser = Browser(make_manager(store=TieredStore(cache, durable)))
     with browser.request() as session:
         session.update(filler=BIG, cart=[], paid=False)
     return browser
@@ -45,12 +51,7 @@ def refuse(browser, session):
     """End a request as middleware does when the session cannot be saved."""
     with pytest.raises(StoreUnavailable):
         session.commit()
-    for line in session.abandon():
-        name, value = line.split("; ")[0].split("=", 1)
-        if "; Max-Age=0" in line:
-            browser.cookies.pop(name, None)
-        else:
-            browser.cookies[name] = value
+    browser.take(session.abandon())
 
 
 @pytest.fixture
@@ -83,13 +84,13 @@ def test_quick_write_does_not_hide_that_the_new_id_is_not_finished(stored, half_
 
 
 @pytest.mark.parametrize("read_before", [True, False])
-def test_second_try_to_terminate_ends_what_the_first_could_not(stored, durable, read_before):
+def test_second_try_to_terminate_ends_what_the_first_could_not(stored, cache, durable, read_before):
     earlier = dict(stored.cookies)
     session = stored.send()
     if read_before:
         session.ensure_data_loaded()
     else:
-        stored.manager._records.store.cache.delete(*stored.manager._records.store.cache._records)
+        cache._records.clear()
     durable.down = True
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
@@ -100,6 +101,89 @@ def test_second_try_to_terminate_ends_what_the_first_could_not(stored, durable, 
     assert stored.cookies == {}
     stored.cookies = earlier
     assert stored.data() == {}
+
+
+@pytest.mark.parametrize("filler", ["small", BIG], ids=["cookie", "store"])
+def test_terminated_session_does_not_come_back_by_the_cookie_of_a_refused_response(stored, durable, filler):
+    """Another request terminates it; this one has given it a new id, and cannot find out."""
+    login, logout = stored.send(), stored.send()
+    login["filler"] = filler
+    login.regenerate_id()
+    logout.terminate()
+    stored.receive(logout)
+    durable.failing = {"replace", "get"}
+    refuse(stored, login)
+    durable.failing = set()
+    assert stored.data() == {}
+
+
+def test_terminated_session_does_not_come_back_if_its_new_record_cannot_be_deleted(stored, durable):
+    login, logout = stored.send(), stored.send()
+    login["user"] = "ada"
+    login.regenerate_id()
+    logout.terminate()
+    stored.receive(logout)
+    durable.failing = {"delete"}
+    with pytest.raises(SessionTerminated):
+        login.commit()
+    stored.take(login.abandon())
+    durable.failing = set()
+    assert stored.data() == {}
+
+
+def test_new_id_is_given_by_the_second_try_even_if_only_the_reply_of_the_first_was_lost(stored, durable, monkeypatch):
+    session = stored.send()
+    session.regenerate_id()
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "replace", lost_reply(durable.replace))
+        patch.setattr(durable, "get", lost_reply(durable.get))
+        with pytest.raises(StoreUnavailable):
+            session.save()
+    stored.receive(session)
+    assert stored.data() == {"filler": BIG, "cart": [], "paid": False}
+
+
+def lost_reply(method):
+    def lose(*arguments, **options):
+        method(*arguments, **options)
+        raise StoreUnavailable("the reply is lost")
+
+    return lose
+
+
+def test_refused_response_carries_what_was_saved_before_a_second_new_id(stored, durable):
+    session = stored.send()
+    session.regenerate_id()
+    session.save()
+    session.regenerate_id()
+    durable.down = True
+    refuse(stored, session)
+    durable.down = False
+    assert stored.data() == {"filler": BIG, "cart": [], "paid": False}
+
+
+def test_terminate_without_clear_data_deletes_every_cookie_of_a_session_not_looked_at(make_manager):
+    browser = Browser(make_manager(cookie_only_threshold=10_000))
+    with browser.request() as session:
+        session["filler"] = BIG
+    assert len(browser.cookies) > 1
+    with browser.request() as session:
+        session.terminate(clear_data=False)
+        assert session.is_accessed()
+    assert browser.cookies == {}
+
+
+def test_terminate_deletes_the_record_of_a_session_that_cannot_be_read_here(stored, durable, monkeypatch):
+    """As when a newer version of the application has put a type there that this one does not know."""
+    monkeypatch.setattr(codec, "loads", unreadable)
+    with stored.request() as session:
+        assert not session.is_active()
+        session.terminate()
+    assert durable.store._records == {}
+
+
+def unreadable(payload):
+    raise MalformedToken("session data hold a type that is not registered")
 
 
 def test_change_taken_back_after_a_lost_reply_is_taken_back_in_the_store_too(stored, durable):

@@ -1,0 +1,245 @@
+"""Overlapping requests of one client, in any order and through outages, against a model of what may be seen after them.
+
+The model speaks of sessions in the store: of one that lives in its cookie, the last answer wins by design. So requests
+overlap only where every session is kept in the store; where sessions move, one request follows another.
+"""
+
+from copy import copy
+
+from browser import Browser
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from gaesess import Home, SessionManager, SessionTerminated, StoreUnavailable, generate_key
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import FaultyStore
+
+BIG = "x" * 5000
+ABSENT = None
+KEYS = st.sampled_from(["a", "b", "filler"])
+FAULTS = st.sampled_from([None, None, "down", "deaf"])
+
+
+class Identity:
+    """A session under one id: which values each key may have, and whether it lives; None is "may or may not"."""
+
+    def __init__(self, possible=()):
+        self.possible = dict(possible)
+        self.alive = True
+
+    def allows(self, data):
+        return data.keys() <= self.possible.keys() and all(
+            data.get(key, ABSENT) in values for key, values in self.possible.items()
+        )
+
+    def apply(self, changes):
+        self.possible |= {key: [value] for key, value in changes.items()}
+
+    def doubt(self, changes):
+        """Note changes whose fate is unknown."""
+        for key, value in changes.items():
+            self.possible[key] = [*self.possible.get(key, [ABSENT]), value]
+
+
+class Request:
+    """A request at work: its session, the identity that was read, and what it has changed and not yet saved."""
+
+    def __init__(self, session, identity):
+        self.session = session
+        self.identity = identity  # None for an inactive session
+        self.new_id = False  # asked for, by sign-in, and not yet saved
+        self.base = dict(session)
+        self.changes = {}
+
+
+class Sessions(RuleBasedStateMachine):
+    requests = Bundle("requests")
+
+    @initialize(in_store=st.booleans())
+    def open(self, in_store):
+        self.in_store = in_store
+        self.now, self.number = 1_800_000_000.0, 0
+        self.cache, self.durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
+        self.manager = SessionManager(
+            generate_key(),
+            store=TieredStore(self.cache, self.durable, clock=lambda: self.now),
+            clock=lambda: self.now,
+            cookie_only_threshold=0 if in_store else None,
+        )
+        self.browser = Browser(self.manager)
+        self.identity = None  # of the browser's cookie
+        self.at_work = 0
+        self.pointers = []  # every cookie that pointed into the store: the jar, its identity, its revision
+        first = self.begin()
+        for key in ("a", "b", "filler"):
+            self.write(first, key, big=True)
+        self.end(first)
+
+    # -- the world around
+
+    @rule(cache=FAULTS, durable=FAULTS)
+    def stores_fail_or_work(self, cache, durable):
+        self.cache.down, self.cache.deaf = cache == "down", cache == "deaf"
+        # Where sessions move, a lost reply may leave in the store what their cookie does not know of.
+        self.durable.down, self.durable.deaf = durable == "down", durable == "deaf" and self.in_store
+
+    @rule(empty_cache=st.booleans())
+    def time_passes(self, empty_cache):
+        self.now += 2  # the cache is tried again
+        if empty_cache:
+            self.cache.store._records.clear()
+
+    def outage_is_real(self):
+        """A failing cache alone is nothing that a session hears of."""
+        assert self.durable.down or self.durable.deaf
+
+    # -- a request from its begin to its end
+
+    @rule(target=requests)
+    def begin(self):
+        if self.at_work and not self.in_store:
+            return multiple()
+        session = self.browser.send()
+        try:
+            active = session.is_active()
+        except StoreUnavailable:
+            self.outage_is_real()
+            return multiple()
+        identity = self.identity
+        if identity and identity.alive is None:
+            identity.alive = active
+        assert active == bool(identity and identity.alive)
+        self.at_work += 1
+        return Request(session, identity if active else None)
+
+    @rule(request=requests, key=KEYS, big=st.booleans())
+    def write(self, request, key, big):
+        self.number += 1  # no value comes twice, so every write is a change
+        self.change(request, key, f"{self.number}{BIG if big else ''}")
+
+    def change(self, request, key, value):
+        if value is ABSENT:
+            del request.session[key]
+        else:
+            request.session[key] = value
+        if request.identity is None:
+            request.identity = Identity()
+        request.changes[key] = copy(value)
+
+    @rule(request=requests, key=KEYS)
+    def delete(self, request, key):
+        if key in request.base and key in request.session:
+            self.change(request, key, ABSENT)
+
+    @rule(request=requests)
+    def put_into_the_cart(self, request):
+        self.number += 1
+        if "cart" in request.session:
+            request.session["cart"].append(self.number)
+            request.changes["cart"] = list(request.session["cart"])
+        else:
+            self.change(request, "cart", [self.number])
+
+    @rule(request=requests)
+    def sign_in(self, request):
+        request.session.regenerate_id()
+        request.new_id = request.identity is not None
+
+    @rule(request=requests)
+    def save(self, request):
+        self.try_to_save(request, request.session.save)
+
+    @rule(request=consumes(requests))
+    def end(self, request):
+        self.at_work -= 1
+        if not self.try_to_save(request, lambda: self.browser.receive(request.session)):
+            self.browser.take(request.session.abandon())
+        self.note_cookie(request)
+
+    @rule(request=consumes(requests))
+    def sign_out(self, request):
+        self.at_work -= 1
+        identities = [request.identity] if request.identity else []
+        try:
+            request.session.terminate()
+        except StoreUnavailable:
+            self.outage_is_real()
+            for identity in identities:
+                identity.alive = None if identity.alive else identity.alive
+        else:
+            for identity in identities:
+                identity.alive = False
+        self.browser.receive(request.session)
+        assert self.browser.cookies == {}
+        self.identity = None
+
+    def try_to_save(self, request, save):
+        """Return whether it was saved, having told the model what has become of the changes."""
+        before = request.identity
+        must_write = bool(request.changes) or request.new_id
+        try:
+            save()
+        except StoreUnavailable:
+            self.outage_is_real()
+            before.doubt(request.changes)
+            if request.new_id and before.alive:
+                before.alive = None  # the reply to its end may be what was lost
+            return False
+        except SessionTerminated:
+            assert not before.alive
+            before.alive = False
+            return False
+        if must_write:
+            assert before.alive is not False
+            before.alive = True
+            if request.new_id:
+                request.identity, before.alive = Identity(before.possible), False
+            request.identity.apply(request.changes)
+        request.new_id, request.changes, request.base = False, {}, dict(request.session)
+        return True
+
+    def note_cookie(self, request):
+        if not any("Max-Age=0" not in line for line in self.browser.received):
+            return
+        self.identity = request.identity
+        if request.session.home is Home.STORE:
+            self.pointers.append((dict(self.browser.cookies), self.identity, request.session.revision))
+
+    # -- what always holds
+
+    @invariant()
+    def the_client_sees_what_was_acknowledged(self):
+        if self.at_work and not self.in_store:
+            return
+        session = self.browser.send()
+        try:
+            data = dict(session)
+        except StoreUnavailable:
+            self.outage_is_real()
+            return
+        identity = self.identity
+        assert session.is_active() or not (identity and identity.alive)
+        if session.is_active():
+            assert identity.alive is not False
+            assert identity.allows(data)
+
+    @invariant()
+    def no_cookie_shows_an_ended_session_or_one_older_than_it_was(self):
+        for cookies, identity, revision in self.pointers:
+            old = Browser(self.manager)
+            old.cookies = cookies
+            session = old.send()
+            try:
+                active = session.is_active()
+            except StoreUnavailable:
+                self.outage_is_real()
+                continue
+            if active:
+                assert identity.alive is not False
+                assert session.revision >= revision
+
+
+Sessions.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestSessions = Sessions.TestCase
