@@ -92,14 +92,15 @@ class Session(MutableMapping[Hashable, Any]):
     def pop_quick(self, key: Hashable, default: Any = None) -> Any:
         """Like `pop`, but for a session in the store only its cache hears of it until something else is saved.
 
-        Fast, and lost if the cache loses it: the key is then there again. Never use it for a token to be used once.
+        Fast, and lost if the cache loses it or an overlapping request saves: the key is then there again. Never use it
+        for a token that is good once.
         """
         return self._pop(key, default, quick=True)
 
     def set_quick(self, key: Hashable, value: Any) -> None:
         """Set a value, but for a session in the store only its cache hears of it until something else is saved.
 
-        Fast, and lost if the cache loses it.
+        Fast, and lost if the cache loses it or an overlapping request saves.
         """
         self._writable().contents.write(key, value, quick=True)
 
@@ -120,14 +121,15 @@ class Session(MutableMapping[Hashable, Any]):
     def terminate(self, clear_data: bool = True) -> None:
         """End the session: its record is deleted now, its cookie with this response.
 
-        With `clear_data=False` the record stays in the store, for `SessionManager.load`. After StoreUnavailable the
-        cookie is deleted all the same, and the record by the next call that succeeds.
+        With `clear_data=False` the record stays in the store, for `SessionManager.load`, and so a copy of the cookie
+        stays good. After StoreUnavailable the cookie is deleted all the same, and the record by the next call that
+        succeeds.
         """
         self._check_open()
         ended = self._identities()
         if clear_data:
             self._ended += ended
-        self._state, self._active, self._signed_out = State.TERMINATED, None, True
+        self._state, self._token, self._active, self._signed_out = State.TERMINATED, None, None, True
         self._manager.delete_records(self._ended)
         self._ended = []
 
@@ -240,7 +242,7 @@ class Session(MutableMapping[Hashable, Any]):
         self._accessed = True
         if self._active:
             return self._active.all_tokens()
-        token, self._token = self._authenticate(), None
+        token = self._authenticate()
         return [token] if token else []
 
     def _authenticate(self) -> Token | None:

@@ -325,3 +325,14 @@ def test_deletion_that_the_cache_is_just_hearing_of_is_not_read_past(clock):
 def test_lifetime_that_no_session_can_have_is_refused_at_once(make_manager, lifetime):
     with pytest.raises(ValueError, match="lifetime"):
         make_manager(lifetime=lifetime)
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_record_kept_at_sign_out_is_not_deleted_by_the_session_that_follows(stored, read_before):
+    sid = stored.send().sid
+    with stored.request() as session:
+        if read_before:
+            session.ensure_data_loaded()
+        session.terminate(clear_data=False)
+        session["flash"] = "bye"
+    assert stored.manager.load(sid)["filler"] == BIG

@@ -13,7 +13,7 @@ SHARDS = "0123456789abcdef"
 def record_key(expires: int, sid: bytes) -> str:
     """Return the key of a session's record: a shard, ten digits of expiry (Unix seconds), and a hash.
 
-    Not the session id itself, so that nobody who reads the store can name a session; a hash without a secret, so that
+    Not the session id itself, so that keys in logs and listings name no session; a hash without a secret, so that
     records outlive a change of the cookie key. The shard keeps new keys from all going to one Datastore tablet.
     """
     name = sha256(b"gaesess/2 record" + sid).hexdigest()[:32]

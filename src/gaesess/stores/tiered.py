@@ -30,7 +30,9 @@ class TieredStore(Store):
     Old data cannot enter the cache by a slow hand: a reader fills only what has not changed since before it asked the
     durable store, a writer replaces only the very version that its own follows, and in any doubt the entry becomes
     UNKNOWN. What remains: an entry that the cache itself drops between two steps, and writes of another machine that
-    the cache did not hear of. The revision floor in the cookie catches these; the session manager then reads `fresh`.
+    the cache did not hear of. The revision floor in the cookie catches an old record; the session manager then reads
+    `fresh`. It does not catch a deletion: what a process deletes that cannot reach the cache may be read there by
+    others, until that process can tell the cache, or the cache forgets.
     """
 
     def __init__(
