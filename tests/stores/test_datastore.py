@@ -395,11 +395,21 @@ def test_contention_that_does_not_end_is_store_unavailable(cloud_store: WiredSto
 
 
 @pytest.mark.parametrize("rpc", ["lookup", "commit"])
-def test_a_transaction_that_lost_to_another_is_a_conflict(firestore_store: WiredStore, rpc: str) -> None:
+def test_a_transaction_that_gave_way_is_tried_again(firestore_store: WiredStore, rpc: str) -> None:
+    """Two at once may both be made to give way: neither has lost."""
     key = new_key()
     version = firestore_store.add(key, b"1", expires_at=EXPIRY)
     firestore_store.wire.faults[rpc] = [Fault(StatusCode.ABORTED)]
-    with pytest.raises(Conflict):
+    version = firestore_store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    assert firestore_store.get(key) == Stored(b"2", version)
+
+
+@pytest.mark.parametrize("rpc", ["lookup", "commit"])
+def test_transactions_that_give_way_without_end_are_store_unavailable(firestore_store: WiredStore, rpc: str) -> None:
+    key = new_key()
+    version = firestore_store.add(key, b"1", expires_at=EXPIRY)
+    firestore_store.wire.faults[rpc] = [Fault(StatusCode.ABORTED)] * 3
+    with pytest.raises(StoreUnavailable, match="contend"):
         firestore_store.replace(key, b"2", expires_at=EXPIRY, version=version)
     assert firestore_store.get(key) == Stored(b"1", version)
 

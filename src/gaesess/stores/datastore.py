@@ -8,11 +8,11 @@ set a time-to-live policy (https://cloud.google.com/datastore/docs/ttl) in place
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from secrets import token_bytes, token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.api_core.gapic_v1 import routing_header
@@ -24,6 +24,8 @@ from grpc import StatusCode
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
 from gaesess.stores.base import Stored, expired_key_ranges
 
+T = TypeVar("T")
+
 MAX_TRIES = 3
 UNFINISHED = types.QueryResultBatch.MoreResultsType.NOT_FINISHED
 MAX_MUTATIONS = 500  # of one commit (https://cloud.google.com/datastore/docs/concepts/limits)
@@ -33,10 +35,16 @@ NEVER: frozenset[StatusCode] = frozenset()
 REFUSED = frozenset({StatusCode.ABORTED})
 LOST = frozenset({StatusCode.ABORTED, StatusCode.UNAVAILABLE})
 
+
+class Aborted(StoreUnavailable):
+    """A transaction had to give way to another; nothing was written."""
+
+
 ERROR_MESSAGES: Mapping[type[StoreError], str] = {
     KeyExists: "Datastore has an entity under this key already",
     Conflict: "the Datastore entity was written since it was read: read it again",
     Gone: "the Datastore entity was deleted",
+    Aborted: "too many transactions contend for this Datastore entity; try again later",
 }
 HINTS = {
     StatusCode.ABORTED: "too many writes contend for this entity; try again later",
@@ -83,17 +91,13 @@ class Calls:
         request = request_type.wrap(request_type.pb()(**self._target, **fields))
         method = getattr(self._stub, rpc)
         deadline = time.monotonic() + self._timeout
-        more_tries = iter(range(MAX_TRIES - 1))
 
         def attempt() -> Any:
             response = method(request, timeout=deadline - time.monotonic(), metadata=self._metadata)
             return type(response).pb(response)
 
-        def try_again(error: BaseException) -> bool:
-            return isinstance(error, grpc.RpcError) and error.code() in retry and next(more_tries, None) is not None
-
         try:
-            return Retry(predicate=try_again, initial=0.05, maximum=0.5, timeout=None)(attempt)()
+            return _retrying(attempt, lambda error: isinstance(error, grpc.RpcError) and error.code() in retry)
         except grpc.RpcError as error:
             raised = (expected or {}).get(error.code())
             if raised is not None:
@@ -203,15 +207,22 @@ class DatastoreStore:
         }
 
     def _replace_in_transaction(self, entity: Any, version: int) -> int:
+        """Replace in a transaction. Of two at once each may make the other give way, so they try again."""
+        return _retrying(lambda: self._transact(entity, version), lambda error: isinstance(error, Aborted))
+
+    def _transact(self, entity: Any, version: int) -> int:
         transaction = self._calls.begin()
-        lost = {StatusCode.ABORTED: Conflict}  # a concurrent write was preferred
-        found = self._calls.lookup(entity["key"], read_options={"transaction": transaction}, retry=NEVER, expected=lost)
-        if found is None or found.version != version:
+        options, aborted = {"transaction": transaction}, {StatusCode.ABORTED: Aborted}
+        try:
+            found = self._calls.lookup(entity["key"], read_options=options, retry=NEVER, expected=aborted)
+            if found is None or found.version != version:
+                raised = Gone if found is None else Conflict
+                raise raised(ERROR_MESSAGES[raised])
+            expected = aborted | {StatusCode.NOT_FOUND: Gone}
+            return int(self._calls.commit({"update": entity}, transaction=transaction, expected=expected).version)
+        except (Aborted, Conflict, Gone):
             self._calls.rollback(transaction)  # its read lock would hold up the next write
-            raised = Gone if found is None else Conflict
-            raise raised(ERROR_MESSAGES[raised])
-        expected = lost | {StatusCode.NOT_FOUND: Gone}
-        return int(self._calls.commit({"update": entity}, transaction=transaction, expected=expected).version)
+            raise
 
     def _heeds_base_version(self) -> bool:
         """Whether Datastore refuses a write on a stale `base_version`. Threads that ask it at once ask it twice."""
@@ -262,3 +273,14 @@ class DatastoreStore:
 
 def _stored(found: Any) -> Stored:
     return Stored(found.entity.properties["data"].blob_value, found.version)
+
+
+def _retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:
+    """Make a call at most MAX_TRIES times, a jittered while apart, as long as its error says that it is worth it."""
+    more_tries = iter(range(MAX_TRIES - 1))
+
+    def try_again(error: BaseException) -> bool:
+        return is_worth_it(error) and next(more_tries, None) is not None
+
+    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(call)()  # seconds
+    return result
