@@ -45,7 +45,7 @@ class Placement:
             return
         active.unsaved = True
         try:
-            self._save(active, persist)
+            self._save(active, payload, persist)
         except StoreUnavailable:
             active.contents.pin_changes()
             raise
@@ -54,22 +54,22 @@ class Placement:
             raise
         active.unsaved = False
 
-    def _save(self, active: ActiveSession, persist: bool) -> None:
-        self._place(active, persist)
+    def _save(self, active: ActiveSession, payload: bytes | None, persist: bool) -> None:
+        self._place(active, payload, persist)
         while active.replaced:
             if not self._retire(active, *active.replaced[0]):
-                self._place(active, persist)
+                self._place(active, None, persist)
         active.contents.saved(active.token.payload)
         active.cookie = active.as_cookie()
 
-    def _place(self, active: ActiveSession, persist: bool) -> None:
+    def _place(self, active: ActiveSession, payload: bytes | None, persist: bool) -> None:
         """Put the session where it belongs: its cookie if it fits, else the store.
 
         One that moves back into its cookie is written to its record a last time: requests that are on their way with
-        the old pointer find the session there, not nothing.
+        the old pointer find the session there, not nothing. `payload` are its data, None if they are yet to be encoded.
         """
         for _ in range(MAX_REPLAYS):
-            payload = active.contents.encode()
+            payload = payload or active.contents.encode()
             fits = len(payload) <= self._cookie_bytes
             token = active.token._replace(revision=active.token.revision + 1, issued=self._now(), payload=payload)
             if not fits or active.version is not None or persist:
@@ -78,6 +78,7 @@ class Placement:
                     active.version = self._write_record(token, active.version)
                 except (KeyExists, Conflict, Gone):
                     self._rebase(active)
+                    payload = None
                     continue
             active.token = token
             active.home = Home.COOKIE if fits else Home.STORE
