@@ -22,7 +22,7 @@ from google.cloud.ndb import Client
 from grpc import StatusCode
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
-from gaesess.stores.base import Stored, expired_key_ranges
+from gaesess.stores.base import Store, Stored, expired_key_ranges
 
 T = TypeVar("T")
 
@@ -131,8 +131,8 @@ class Calls:
             self("rollback", types.RollbackRequest, transaction=transaction)
 
 
-class DatastoreStore:
-    """Keeps records as entities of one kind. See `gaesess.stores.base.Store` for the methods.
+class DatastoreStore(Store):
+    """Keeps records as entities of one kind.
 
     `client` is an `ndb.Client`, which names the project, the database and the credentials; without one, one is made
     from the environment. Entities go into `namespace`, or the client's own if that is None. Each call to Datastore may
