@@ -2,13 +2,13 @@
 
 import logging
 import random
-import sys
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import executed_lines
 from wsgi.client import Site, respond
 
 from gaesess import SessionManager, SessionMiddleware, StoreUnavailable, _core, _impl, generate_key, get_current_session
@@ -290,26 +290,6 @@ def test_any_bytes_as_a_token_are_ignored(site, data):
 # Linear in the length of the header
 
 
-def lines_executed(function, *arguments):
-    """Count the lines of Python that a call executes, each of which does at most linear work."""
-    count = 0
-
-    def trace(frame, event, argument):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function(*arguments)
-    except _core.MalformedToken:
-        pass
-    finally:
-        sys.settrace(before)
-    return count
-
-
 @pytest.mark.parametrize(
     "unit",
     [
@@ -329,8 +309,8 @@ def lines_executed(function, *arguments):
 @pytest.mark.parametrize("prefix", ["", f"{NAME}=", f"{NAME}=IQAAAQ", f"{NAME}=IQAAFA; "])
 def test_twice_the_header_is_at_most_twice_the_work(prefix, unit):
     """In the core's specification, whose compiled mirror takes the same steps."""
-    half = lines_executed(_core.read_cookies, prefix + unit * (KB64 // 2 // len(unit)), NAME)
-    whole = lines_executed(_core.read_cookies, prefix + unit * (KB64 // len(unit)), NAME)
+    half = executed_lines(_core.read_cookies, prefix + unit * (KB64 // 2 // len(unit)), NAME)
+    whole = executed_lines(_core.read_cookies, prefix + unit * (KB64 // len(unit)), NAME)
     assert whole <= 2 * half + 20
 
 
