@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import services
@@ -14,7 +15,7 @@ from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheIllegalInputError
 
-from gaesess.errors import Conflict, StoreUnavailable
+from gaesess.errors import Conflict, Gone, StoreError, StoreUnavailable
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.testing import EXPIRY, StoreContract, new_key
@@ -188,6 +189,37 @@ def test_after_a_broken_connection_the_next_call_makes_a_new_one(
     with pytest.raises(StoreUnavailable):
         interruptible.get(new_key())
     assert interruptible.get(new_key()) is None
+
+
+class Interleaved(Client):
+    """A client that lets another caller do `between` each time it has read a record for `cas`."""
+
+    between: Callable[[], object]
+
+    def gets(self, *arguments: Any) -> Any:
+        found = super().gets(*arguments)
+        Interleaved.between()
+        return found
+
+
+@pytest.mark.parametrize(
+    ("between", "error"),
+    [
+        (lambda store, key: store.delete(key), Gone),
+        (lambda store, key: store.put(key, b"theirs", expires_at=EXPIRY), Conflict),
+    ],
+    ids=["deleted", "replaced"],
+)
+def test_a_change_between_the_two_steps_of_a_replace_is_seen(
+    store: MemcacheStore, memcached: str, between: Callable[[MemcacheStore, str], object], error: type[StoreError]
+) -> None:
+    key = new_key()
+    version = store.add(key, b"first", expires_at=EXPIRY)
+    Interleaved.between = lambda: between(store, key)
+    slow = MemcacheStore(lambda: Interleaved(memcached, timeout=5, connect_timeout=5))
+    with pytest.raises(error):
+        slow.replace(key, b"second", expires_at=EXPIRY, version=version)
+    slow.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -162,9 +162,11 @@ def test_only_its_owner_can_read_the_file_and_its_log(path: Path, store: SQLiteS
 
 
 def test_the_disk_has_a_write_before_it_returns(path: Path, store: SQLiteStore) -> None:
-    with store._pool.connection() as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    def pragma(name: str) -> tuple[object]:
+        return store._pool.lend(lambda connection: connection.execute(f"PRAGMA {name}").fetchone())
+
+    assert pragma("journal_mode") == ("wal",)
+    assert pragma("synchronous") == (2,)
 
 
 def test_expired_records_are_found_by_an_index(path: Path, store: SQLiteStore) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 
@@ -19,6 +18,7 @@ class Connection(Protocol):
 
 
 C = TypeVar("C", bound=Connection)
+T = TypeVar("T")
 
 _pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
 _lock = threading.Lock()  # held across a fork, so that no connection becomes idle in the middle of it
@@ -37,21 +37,22 @@ class Pool(Generic[C]):
         self._idle: list[C] = []
         _pools.add(self)
 
-    @contextmanager
-    def connection(self) -> Iterator[C]:
-        """Lend a connection for the length of a `with`."""
+    def lend(self, use: Callable[[C], T]) -> T:
+        """Return what `use` returns when it is called with a connection, which it must not keep."""
+        # A function and not a context manager: a generator for one costs more than all the rest.
         with _lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = self._connect()
         try:
-            yield connection
+            result = use(connection)
         except BaseException:
             connection.close()
             self.close()  # what broke one, a restarted server say, has mostly broken all
             raise
         with _lock:
             self._idle.append(connection)
+        return result
 
     def close(self) -> None:
         """Close the idle connections. The pool stays usable."""

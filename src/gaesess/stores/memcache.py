@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
@@ -17,6 +16,7 @@ from gaesess.stores._pool import Pool
 from gaesess.stores.base import Cache, Stored
 
 Connect: TypeAlias = Callable[[], Client]
+T = TypeVar("T")
 
 VERSION_BYTES = 8
 MAX_EXPIRY = 2**31 - 1  # memcached reads the expiry as a signed 32-bit number and refuses more
@@ -47,29 +47,32 @@ class MemcacheStore(Cache):
             raise ValueError('MemcacheStore needs a server, such as "localhost:11211"')
         for connect in connectors.values():
             _check(connect)
+        self._servers = list(connectors)
         self._pools = {server: Pool(connect) for server, connect in connectors.items()}
         self._prefix = prefix
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
-        with self._client(key) as client:
-            value = client.get(self._prefix + key)
+        value = self._lend(key, lambda client: client.get(self._prefix + key))
         return None if value is None else Stored(value[VERSION_BYTES:], _version(value))
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = _first_version()
-        with self._client(key) as client:
-            added = client.add(self._prefix + key, _value(version, data), expire=_expiry(expires_at), noreply=False)
-        if not added:
+        value, expire = _value(version, data), _expiry(expires_at)
+        if not self._lend(key, lambda client: client.add(self._prefix + key, value, expire=expire, noreply=False)):
             raise KeyExists("memcached has a record under this key already")
         return version
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
-        with self._client(key) as client:
+        value, expire = _value(version + 1, data), _expiry(expires_at)
+
+        def replace(client: Client) -> bool | None:
             found, cas = client.gets(self._prefix + key)
-            replaced = None if found is None else False
+            replaced: bool | None = None if found is None else False  # as `cas` answers
             if found is not None and _version(found) == version:
-                value = _value(version + 1, data)
-                replaced = client.cas(self._prefix + key, value, cas, expire=_expiry(expires_at), noreply=False)
+                replaced = client.cas(self._prefix + key, value, cas, expire=expire, noreply=False)
+            return replaced
+
+        replaced = self._lend(key, replace)
         if replaced is None:
             raise Gone("memcached has no record under this key")
         if not replaced:
@@ -77,13 +80,11 @@ class MemcacheStore(Cache):
         return version + 1
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        value = _value(_first_version(), data)
-        with self._client(key) as client:
-            client.set(self._prefix + key, value, expire=_expiry(expires_at), noreply=False)
+        value, expire = _value(_first_version(), data), _expiry(expires_at)
+        self._lend(key, lambda client: client.set(self._prefix + key, value, expire=expire, noreply=False))
 
     def delete(self, key: str) -> None:
-        with self._client(key) as client:
-            client.delete(self._prefix + key, noreply=False)
+        self._lend(key, lambda client: client.delete(self._prefix + key, noreply=False))
 
     def count_expired(self, *, now: int) -> int:
         return 0
@@ -96,20 +97,20 @@ class MemcacheStore(Cache):
         for pool in self._pools.values():
             pool.close()
 
-    @contextmanager
-    def _client(self, key: str) -> Iterator[Client]:
+    def _lend(self, key: str, use: Callable[[Client], T]) -> T:
         server = self._server(key)
         try:
-            with self._pools[server].connection() as client:
-                yield client
+            return self._pools[server].lend(use)
         except MemcacheIllegalInputError:  # a bad key or prefix, not an outage
             raise
         except (MemcacheError, OSError) as error:
             raise StoreUnavailable(_reason(server, error)) from error
 
     def _server(self, key: str) -> str:
+        if len(self._servers) == 1:
+            return self._servers[0]
         # Rendezvous hashing: one server more or less moves only the keys that it gains or loses.
-        return max(self._pools, key=lambda server: blake2b(f"{server} {key}".encode(), digest_size=8).digest())
+        return max(self._servers, key=lambda server: blake2b(f"{server} {key}".encode(), digest_size=8).digest())
 
 
 def _connectors(servers: str | Sequence[str] | Connect, timeout: float) -> dict[str, Connect]:

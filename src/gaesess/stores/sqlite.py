@@ -6,13 +6,16 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.stores._pool import Pool
 from gaesess.stores.base import Store, Stored
+
+T = TypeVar("T")
 
 # FULL: a commit returns when the disk has it. NORMAL survives a crash of the process too, but forgets the last commits
 # when the power fails (https://www.sqlite.org/pragma.html#pragma_synchronous), and a terminated session would be back.
@@ -54,13 +57,10 @@ class SQLiteStore(Store):
         self._timeout = timeout
         self._pool = Pool(self._connect)
         self._create_file()
-        with self._connection() as connection:
-            self._switch_to_wal(connection)
-            connection.executescript(_SCHEMA)
+        self._lend(self._prepare)
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
-        with self._connection() as connection:
-            row = connection.execute(_GET, (key,)).fetchone()
+        row = self._lend(lambda connection: connection.execute(_GET, (key,)).fetchone())
         return None if row is None else Stored(*row)
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
@@ -80,8 +80,7 @@ class SQLiteStore(Store):
         self._write(_DELETE, key)
 
     def count_expired(self, *, now: int) -> int:
-        with self._connection() as connection:
-            (count,) = connection.execute(_COUNT_EXPIRED, (now,)).fetchone()
+        (count,) = self._lend(lambda connection: connection.execute(_COUNT_EXPIRED, (now,)).fetchone())
         return int(count)
 
     def delete_expired(self, *, now: int, limit: int) -> int:
@@ -92,14 +91,11 @@ class SQLiteStore(Store):
         self._pool.close()
 
     def _write(self, statement: str, *parameters: str | int | bytes) -> int:
-        with self._connection() as connection:
-            return connection.execute(statement, parameters).rowcount
+        return self._lend(lambda connection: connection.execute(statement, parameters).rowcount)
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _lend(self, use: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            with self._pool.connection() as connection:
-                yield connection
+            return self._pool.lend(use)
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.DatabaseError as error:
@@ -119,6 +115,10 @@ class SQLiteStore(Store):
             connection.close()
             raise
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._switch_to_wal(connection)
+        connection.executescript(_SCHEMA)
 
     def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
         """Let readers read while one writes. The file remembers it.

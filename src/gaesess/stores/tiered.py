@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from gaesess.errors import StoreError, StoreUnavailable
 from gaesess.stores.base import Cache, Store, Stored
+
+T = TypeVar("T")
 
 logger = logging.getLogger("gaesess")
 
@@ -51,8 +54,7 @@ class TieredStore(Store):
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         try:
-            with self._reachable_cache() as cache:
-                slot = cache.get(key)
+            slot = self._ask_cache(lambda cache: cache.get(key))
         except StoreUnavailable:
             return self.durable.get(key)
         if slot is not None and slot.data != UNKNOWN and not fresh:
@@ -65,8 +67,7 @@ class TieredStore(Store):
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = self.durable.add(key, data, expires_at=expires_at)
         try:
-            with self._reachable_cache() as cache:
-                cache.add(key, _pack(data, version), expires_at=expires_at)
+            self._ask_cache(lambda cache: cache.add(key, _pack(data, version), expires_at=expires_at))
         except StoreError:  # it has a newer record by now, or a mark that there is none any more
             self._put(key, UNKNOWN, expires_at)
         return version
@@ -104,36 +105,44 @@ class TieredStore(Store):
 
     def _fill(self, key: str, slot: Stored | None, entry: bytes) -> None:
         """Store what was read from the durable store, if the cache still is as it was found before that."""
-        with suppress(StoreError), self._reachable_cache() as cache:
+
+        def fill(cache: Cache) -> None:
             if slot is None:
                 cache.add(key, entry, expires_at=_key_expiry(key))
             else:
                 cache.replace(key, entry, expires_at=_key_expiry(key), version=slot.version)
 
+        with suppress(StoreError):
+            self._ask_cache(fill)
+
     def _advance(self, key: str, version: int, entry: bytes, expires_at: int) -> bool:
         """Store the entry where the cache has the record at that durable version; return whether it had."""
-        with suppress(StoreError), self._reachable_cache() as cache:
+
+        def advance(cache: Cache) -> bool:
             slot = cache.get(key)
-            if slot is not None and _durable_version(slot.data) == version:
-                cache.replace(key, entry, expires_at=expires_at, version=slot.version)
-                return True
-        return False
+            if slot is None or _durable_version(slot.data) != version:
+                return False
+            cache.replace(key, entry, expires_at=expires_at, version=slot.version)
+            return True
+
+        try:
+            return self._ask_cache(advance)
+        except StoreError:
+            return False
 
     def _put(self, key: str, entry: bytes, expires_at: int) -> None:
         try:
-            with self._reachable_cache() as cache:
-                cache.put(key, entry, expires_at=expires_at)
+            self._ask_cache(lambda cache: cache.put(key, entry, expires_at=expires_at))
         except StoreUnavailable:
             self._owe(key, TERMINATED if entry == TERMINATED else UNKNOWN)
 
-    @contextmanager
-    def _reachable_cache(self) -> Iterator[Cache]:
+    def _ask_cache(self, question: Callable[[Cache], T]) -> T:
         if not self._breaker.allows():
             raise StoreUnavailable("the cache failed a moment ago and is left alone")
         try:
             if self._owed:
                 self._pay()
-            yield self.cache
+            answer = question(self.cache)
         except StoreUnavailable as error:
             self._breaker.fail(error)
             raise
@@ -141,6 +150,7 @@ class TieredStore(Store):
             self._breaker.succeed()
             raise
         self._breaker.succeed()
+        return answer
 
     def _owe(self, key: str, mark: bytes) -> None:
         with self._owed_lock:
@@ -187,6 +197,8 @@ class _Breaker:
             logger.warning("the cache fails, the durable store serves alone: %s", error)
 
     def succeed(self) -> None:
+        if self._retry_at is None:
+            return
         with self._lock:
             closes, self._retry_at = self._retry_at is not None, None
         if closes:
