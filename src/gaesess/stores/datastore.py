@@ -277,10 +277,19 @@ def _stored(found: Any) -> Stored:
 
 def _retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:
     """Make a call at most MAX_TRIES times, a jittered while apart, as long as its error says that it is worth it."""
+    try:
+        return call()  # a Retry around it would cost a tenth of what the call does
+    except (grpc.RpcError, Aborted) as error:
+        failures = [error]
     more_tries = iter(range(MAX_TRIES - 1))
 
     def try_again(error: BaseException) -> bool:
         return is_worth_it(error) and next(more_tries, None) is not None
 
-    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(call)()  # seconds
+    def attempt() -> T:
+        if failures:
+            raise failures.pop()
+        return call()
+
+    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(attempt)()  # seconds
     return result
