@@ -1,13 +1,19 @@
-"""Builds the compiled core; where that cannot be done, a pure wheel instead of a platform wheel with nothing in it."""
+"""Builds the compiled modules; where that cannot be done, a pure wheel instead of an empty platform wheel."""
 
 import os
 import sys
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
+# The core by hand, and from their own Python source the modules that have a .pxd: those on every request's road.
+PACKAGE = Path("src/gaesess")
+SOURCES = [PACKAGE / "_speedups.pyx", *(file.with_suffix(".py") for file in sorted(PACKAGE.glob("*.pxd")))]
+# Annotations are for people and mypy: Cython would refuse subclasses of str and dict where Python takes them.
+DIRECTIVES = {"language_level": 3, "annotation_typing": False}
 EXTENSION_REQUIRED = "CIBUILDWHEEL" in os.environ or os.environ.get("GAESESS_REQUIRE_EXTENSION") == "1"
 
 
@@ -33,7 +39,8 @@ def main():
     if sys.implementation.name != "cpython" or os.environ.get("GAESESS_PURE") == "1":
         return build([])
     try:
-        build(cythonize([Extension("gaesess._speedups", ["src/gaesess/_speedups.pyx"])], build_dir="build"))
+        extensions = [Extension(f"gaesess.{source.stem}", [str(source)]) for source in SOURCES]
+        build(cythonize(extensions, build_dir="build", compiler_directives=DIRECTIVES))
     except ExtensionNotBuilt as error:
         if EXTENSION_REQUIRED:
             raise

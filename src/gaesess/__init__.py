@@ -17,8 +17,9 @@ from gaesess.errors import (
     StoreUnavailable,
 )
 from gaesess.keys import generate_key
+from gaesess.lazy import State
 from gaesess.manager import SessionManager
-from gaesess.session import Session, State, get_current_session, set_current_session
+from gaesess.session import Session, get_current_session, set_current_session
 from gaesess.wsgi import SessionMiddleware
 
 __all__ = [

@@ -212,6 +212,18 @@ def _chunks_needed(first_value: str) -> int:
     return header[3]
 
 
+def unseal_cookies(keys: Mapping[int, MacKey], untrusted: str, name: str, now: int) -> tuple[Token, int] | None:
+    """Read, decode and unseal the token of a Cookie header; also return how many cookie names are taken.
+
+    None if there is no cookie NAME. Raises as `read_cookies`, `decode` and `unseal` do.
+    """
+    found = read_cookies(untrusted, name)
+    if found is None:
+        return None
+    text, taken = found
+    return unseal(keys, decode(text), now), taken
+
+
 def write_cookies(name: str, text: str, attributes: str, chunk_chars: int) -> list[str]:
     """Return the Set-Cookie values that carry a token's text, `chunk_chars` characters to a cookie.
 

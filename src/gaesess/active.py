@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from gaesess._core import POINTER, Token
@@ -16,7 +15,6 @@ class Home(Enum):
     STORE = "store"
 
 
-@dataclass(slots=True)
 class ActiveSession:
     """Who it is, what it holds, where it lives.
 
@@ -26,13 +24,26 @@ class ActiveSession:
     failed on the way. `cookie` is the token that the client has to hear of, if there is one.
     """
 
-    token: Token
-    contents: Contents = field(default_factory=Contents)
-    home: Home = Home.COOKIE
-    version: int | None = None
-    replaced: list[tuple[Token, int | None]] = field(default_factory=list)
-    unsaved: bool = True
-    cookie: Token | None = None
+    __slots__ = ("contents", "cookie", "home", "replaced", "token", "unsaved", "version")
+
+    def __init__(
+        self,
+        token: Token,
+        contents: Contents | None = None,
+        home: Home = Home.COOKIE,
+        version: int | None = None,
+        *,
+        replaced: list[tuple[Token, int | None]] | None = None,
+        unsaved: bool = True,
+        cookie: Token | None = None,
+    ) -> None:
+        self.token = token
+        self.contents = contents or Contents()
+        self.home = home
+        self.version = version
+        self.replaced = replaced or []
+        self.unsaved = unsaved
+        self.cookie = cookie
 
     def all_tokens(self) -> list[Token]:
         """Return every identity under which the store may have a record."""

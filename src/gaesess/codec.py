@@ -14,17 +14,17 @@ import sys
 from collections.abc import Callable, Hashable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from msgpack import ExtType, Timestamp, packb, unpackb
+from msgpack import ExtType, Packer, Timestamp, packb, unpackb
 
 from gaesess.errors import MalformedToken
 
 T = TypeVar("T")
 
+PACK_BUFFER_BYTES = 4096  # grows as needed; msgpack's 256 KiB take longer to get than most sessions to pack
 MAX_DEPTH = 64  # containers within containers: far below where Python or MessagePack give up, in either direction
 
 PLAIN: frozenset[type] = frozenset({type(None), bool, int, float, str, bytes})  # immutable, and MessagePack's own
@@ -72,7 +72,7 @@ def loads(payload: bytes) -> dict[Hashable, Any]:
     try:
         data = unpackb(
             payload,
-            ext_hook=lambda code, _: _MARKS[code],
+            ext_hook=_mark,
             list_hook=_restore,
             strict_map_key=False,
             unicode_errors="surrogatepass",
@@ -123,7 +123,7 @@ def _check_and_pack_item(key: Hashable, value: Any) -> None:
 def _check(value: Any, depth_left: int) -> None:
     items: Iterable[Any]
     if type(value) is dict:
-        items = chain(value, value.values())
+        items = [*value, *value.values()]
     elif type(value) in _CONTAINERS:
         items = value
     elif (extension := _extension(value)).code == _REGISTERED:
@@ -138,7 +138,10 @@ def _check(value: Any, depth_left: int) -> None:
 
 
 def _pack(value: Any) -> bytes:
-    return packb(value, default=_extend, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
+    try:
+        return Packer(default=_extend, strict_types=True, buf_size=PACK_BUFFER_BYTES).pack(value)  # type: ignore[no-any-return]
+    except UnicodeEncodeError:  # a lone surrogate; to allow for them takes all strings twice the time
+        return packb(value, default=_extend, strict_types=True, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
 
 
 def _extension(value: Any) -> _Extension:
@@ -155,6 +158,10 @@ def _name(kind: type) -> str:
 def _extend(value: Any) -> list[Any]:
     extension = _extension(value)
     return [_MARKS[extension.code], *extension.dump(value)]
+
+
+def _mark(code: int, _: bytes) -> ExtType:
+    return _MARKS[code]
 
 
 def _restore(items: list[Any]) -> Any:

@@ -69,7 +69,7 @@ class CookiePolicy:
         """
         attributes = self._attributes(max_age, secure)
         written = _impl.write_cookies(self.name, text, attributes, self.chunk_chars)
-        return written + self.delete(len(written), taken)
+        return written + self.delete(len(written), taken) if taken > len(written) else written
 
     def delete(self, first: int, taken: int) -> list[str]:
         """Return Set-Cookie values that make the browser drop the chunks from `first` to before `taken`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 
 from gaesess import _impl
@@ -69,13 +69,14 @@ class SessionManager:
         )
         self._clock = clock
         self._lifetime = lifetime
-        self._idle_seconds = idle_timeout.total_seconds() if idle_timeout else math.inf
-        self._keyring = Keyring(cookie_key, retired_keys, cookie_name=cookie_name)
+        self._idle_seconds = idle_timeout.total_seconds() if idle_timeout else None
+        keyring = Keyring(cookie_key, retired_keys, cookie_name=cookie_name)
+        self._keys = keyring.cookie
         if no_datastore and store is not None:
             if not isinstance(store, TieredStore):
                 raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
             store = store.cache
-        self._records = Records(store, self._keyring.record, self.now) if store is not None else None
+        self._records = Records(store, keyring.record, self.now) if store is not None else None
         cookie_bytes = self.cookie.payload_limit(1)
         if cookie_only_threshold is not None:
             cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
@@ -113,19 +114,25 @@ class SessionManager:
 
         One that is not to be believed is logged, without its contents, and is as good as none.
         """
-        taken = 0
+        if cookie_header is None:
+            return None, 0
+        now = self.now()
         try:
-            found = _impl.read_cookies(cookie_header, self.cookie.name) if cookie_header else None
+            found = _impl.unseal_cookies(self._keys.verifying, cookie_header, self.cookie.name, now)
             if found is None:
                 return None, 0
-            text, taken = found
-            token = _impl.unseal(self._keyring.cookie.verifying, _impl.decode(text), self.now())
-            if token.issued + self._idle_seconds <= self.now():
+            if self._idle_seconds is not None and found[0].issued + self._idle_seconds <= now:
                 raise ExpiredToken("token has been idle for too long")
-            return token, taken
+            return found
         except InvalidToken as error:
             self._log_ignored(error)
-            return None, taken
+            return None, self._cookies_taken(cookie_header)
+
+    def _cookies_taken(self, cookie_header: str) -> int:
+        with suppress(InvalidToken):
+            found = _impl.read_cookies(cookie_header, self.cookie.name)
+            return found[1] if found else 0
+        return 0
 
     def activate(self, token: Token) -> ActiveSession | None:
         """Return the session of a verified token, from the store if the token points there; None if there is none.
@@ -184,13 +191,19 @@ class SessionManager:
 
     def set_cookies(self, active: ActiveSession, taken: int) -> list[str]:
         """Return the Set-Cookie values for a session, if its client has to hear of it."""
-        now = self.now()
-        token = active.cookie
+        token = active.cookie or self._reissued(active)
         if token is None:
-            if (now - active.token.issued) * REISSUES_PER_IDLE_TIMEOUT < self._idle_seconds:
-                return []
-            token = active.as_cookie()
+            return []
         chunks = self.cookie.chunks_for(len(token.payload))
-        text = _impl.encode(_impl.seal(self._keyring.cookie.sealing, token._replace(issued=now), chunks))
-        max_age = None if token.flags & BROWSER else max(0, token.expires - now)
+        text = _impl.encode(_impl.seal(self._keys.sealing, token, chunks))
+        max_age = None if token.flags & BROWSER else max(0, token.expires - self.now())
         return self.cookie.write(text, max_age=max_age, secure=bool(token.flags & SECURE), taken=taken)
+
+    def _reissued(self, active: ActiveSession) -> Token | None:
+        """Return the token anew, so that the session does not count as idle, if it is time to."""
+        if (
+            self._idle_seconds is None
+            or self.now() - active.token.issued < self._idle_seconds / REISSUES_PER_IDLE_TIMEOUT
+        ):
+            return None
+        return active.as_cookie()._replace(issued=self.now())

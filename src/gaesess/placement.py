@@ -71,9 +71,10 @@ class Placement:
         for _ in range(MAX_REPLAYS):
             payload = payload or active.contents.encode()
             fits = len(payload) <= self._cookie_bytes
-            token = active.token._replace(revision=active.token.revision + 1, issued=self._now(), payload=payload)
-            if not fits or active.version is not None or persist:
-                token = token._replace(flags=token.flags | RECORDED)
+            flags, expires, _, revision, sid, _ = active.token
+            recorded = not fits or active.version is not None or persist
+            token = Token(flags | RECORDED if recorded else flags, expires, self._now(), revision + 1, sid, payload)
+            if recorded:
                 try:
                     active.version = self._write_record(token, active.version)
                 except (KeyExists, Conflict, Gone):

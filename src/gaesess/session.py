@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, MutableMapping
+from collections.abc import Hashable, MutableMapping
 from contextvars import ContextVar
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gaesess import _impl
-from gaesess._core import SECURE, Token
+from gaesess._core import SECURE
 from gaesess.active import ActiveSession, Home
-from gaesess.errors import SessionClosed
-
-if TYPE_CHECKING:
-    from gaesess.manager import SessionManager
+from gaesess.lazy import LazySession
 
 
-class State(Enum):
-    """What a request knows of its session.
-
-    UNREAD becomes INACTIVE or ACTIVE at the first use. `start`, or the first write, makes any state ACTIVE; `terminate`
-    makes any state TERMINATED.
-    """
-
-    UNREAD = "unread"
-    INACTIVE = "inactive"
-    ACTIVE = "active"
-    TERMINATED = "terminated"
-
-
-class Session(MutableMapping[Hashable, Any]):
+class Session(LazySession, MutableMapping[Hashable, Any]):
     """One request's view of one session. The cookie is not looked at before the first use.
 
     Changes, those inside nested values too, are saved when the response headers must go out. Any use may raise
@@ -37,48 +20,12 @@ class Session(MutableMapping[Hashable, Any]):
     headers are out.
     """
 
-    def __init__(self, manager: SessionManager, cookie_header: str | None) -> None:
-        self._manager = manager
-        self._cookie_header = cookie_header  # until it is looked at
-        self._cookies_taken = 0
-        self._token: Token | None = None  # of the cookie
-        self._state = State.UNREAD
-        self._active: ActiveSession | None = None
-        self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
-        self._signed_out = False
-        self._accessed = False
-        self._closed = False
-
-    # -- the mapping
-
-    def __getitem__(self, key: Hashable) -> Any:
-        active = self._load()
-        if active is None:
-            raise KeyError(key)
-        return active.contents.read(key)
-
-    def __setitem__(self, key: Hashable, value: Any) -> None:
-        self._writable().contents.write(key, value)
-
-    def __delitem__(self, key: Hashable) -> None:
-        self._existing(key).contents.delete(key)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        active = self._load()
-        return iter(active.contents.data if active else ())
-
-    def __len__(self) -> int:
-        active = self._load()
-        return len(active.contents.data) if active else 0
-
-    def __contains__(self, key: object) -> bool:
-        active = self._load()
-        return active is not None and key in active.contents.data
+    __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<Session {self._state.value}>"  # no id and no data: representations end up in logs
+        return f"<Session {self.state.value}>"  # no id and no data: representations end up in logs
 
-    has_key = __contains__
+    has_key = LazySession.__contains__
 
     def clear(self) -> None:
         """Delete every key; the session itself goes on."""
@@ -106,18 +53,6 @@ class Session(MutableMapping[Hashable, Any]):
 
     # -- the verbs
 
-    def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
-        """Start a new, empty session with a new id; any earlier one of this client ends.
-
-        `expiration_ts` is its absolute end in Unix seconds, by default the middleware's lifetime from now; 0 lets the
-        cookie end with the browser. Raises ValueError for a time that is over.
-        """
-        self._check_open()
-        token = self._manager.new_token(expiration_ts, ssl_only)
-        self._ended += self._identities()
-        self.resume(ActiveSession(token, replaced=[(old, None) for old in self._ended]))
-        self._ended = []
-
     def terminate(self, clear_data: bool = True) -> None:
         """End the session: its record is deleted now, its cookie with this response.
 
@@ -129,7 +64,7 @@ class Session(MutableMapping[Hashable, Any]):
         ended = self._identities()
         if clear_data:
             self._ended += ended
-        self._state, self._token, self._active, self._signed_out = State.TERMINATED, None, None, True
+        self._unread, self._token, self._active, self._signed_out = False, None, None, True
         self._manager.delete_records(self._ended)
         self._ended = []
 
@@ -170,10 +105,6 @@ class Session(MutableMapping[Hashable, Any]):
         """Return whether there is a session: read, genuine, not expired, and not terminated elsewhere."""
         return self._load() is not None
 
-    def is_accessed(self) -> bool:
-        """Return whether anybody has used the session in this request; if so the response depends on the cookie."""
-        return self._accessed
-
     def is_ssl_only(self) -> bool:
         """Return whether the session was started for TLS only."""
         active = self._load()
@@ -203,77 +134,6 @@ class Session(MutableMapping[Hashable, Any]):
         """How many times the session was saved since it got its id."""
         active = self._load()
         return active.token.revision if active else 0
-
-    # -- for middleware
-
-    @property
-    def state(self) -> State:
-        """What this request knows of its session by now."""
-        return self._state
-
-    def resume(self, active: ActiveSession) -> None:
-        """Go on with a session read or made elsewhere."""
-        self._state, self._active = State.ACTIVE, active
-
-    def commit(self) -> list[str]:
-        """Save what has changed and return the Set-Cookie values to send. For middleware, once, before the headers go.
-
-        Raises StoreUnavailable, SessionTooLarge, SessionTerminated, or TypeError for a value a session cannot hold:
-        then nothing may go out that says it was saved.
-        """
-        if self._active is None:
-            return self.abandon()
-        self._manager.save(self._active)
-        cookies = self._manager.set_cookies(self._active, self._cookies_taken)
-        self._closed = True
-        return cookies
-
-    def abandon(self) -> list[str]:
-        """Close the session without saving it, and return the Set-Cookie values for what was saved or ended before."""
-        self._closed = True
-        if self._active and self._active.cookie:
-            return self._manager.set_cookies(self._active, self._cookies_taken)
-        if self._signed_out:
-            return self._manager.cookie.delete(0, max(1, self._cookies_taken))
-        return []
-
-    def _identities(self) -> list[Token]:
-        """Return the identities under which the store may have a record, without asking the store."""
-        self._accessed = True
-        if self._active:
-            return self._active.all_tokens()
-        token = self._authenticate()
-        return [token] if token else []
-
-    def _authenticate(self) -> Token | None:
-        if self._cookie_header is not None:
-            self._token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
-            self._cookie_header = None
-        return self._token
-
-    def _load(self) -> ActiveSession | None:
-        self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
-        if self._state is State.UNREAD:
-            token = self._authenticate()
-            self._active = self._manager.activate(token) if token else None
-            self._state = State.ACTIVE if self._active else State.INACTIVE
-        return self._active
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SessionClosed("the session cannot be changed any more: the response headers have gone out")
-
-    def _writable(self) -> ActiveSession:
-        self._check_open()
-        if self._load() is None:
-            self.start()
-        assert self._active is not None
-        return self._active
-
-    def _existing(self, key: Hashable) -> ActiveSession:
-        if key not in self:
-            raise KeyError(key)
-        return self._writable()
 
     def _pop(self, key: Hashable, default: Any, *, quick: bool) -> Any:
         if key not in self:

@@ -47,27 +47,29 @@ class SessionMiddleware:
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        session = self.manager.open(environ.get("HTTP_COOKIE"))
+        return self._respond(environ, start_response)
+
+    def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        session = Session(self.manager, environ.get("HTTP_COOKIE"))
         environ[ENVIRON_KEY] = session
-        response = _Response(session, start_response, to_head=environ.get("REQUEST_METHOD") == "HEAD")
-        outer = current_session.get()
-        current_session.set(session)
+        response = _Response(session, start_response, environ.get("REQUEST_METHOD") == "HEAD")
+        outer = current_session.set(session)
         try:
-            return response.deliver(self.app(environ, response.start), environ.get("wsgi.file_wrapper"))
+            return response.deliver(self.app(environ, response.start), environ)
         except (StoreUnavailable, SessionTerminated) as error:
             return response.refuse(error)
         finally:
-            current_session.set(outer)
+            current_session.reset(outer)
 
 
 class _Response:
     """One response on its way out: its headers are held back until the session is saved."""
 
-    def __init__(self, session: Session, server_start: StartResponse, *, to_head: bool) -> None:
+    def __init__(self, session: Session, server_start: StartResponse, to_head: bool) -> None:
         self._session = session
         self._server_start = server_start
         self._to_head = to_head
-        self._server_write: Write
+        self._server_write: Write | None = None
         self._status: str | None = None
         self._headers: Headers = []
         self._sent = self._refused = False
@@ -94,17 +96,17 @@ class _Response:
             self._send_headers()
         except (StoreUnavailable, SessionTerminated) as error:
             data = self.refuse(error)[0]
+        assert self._server_write is not None
         self._server_write(data)
 
-    def deliver(self, body: Iterable[bytes], file_wrapper: object) -> Iterable[bytes]:
+    def deliver(self, body: Iterable[bytes], environ: WSGIEnvironment) -> Iterable[bytes]:
         """Return what the server is to send: the body itself if it is complete, else this, which watches over it."""
         self._body = body
         if self._refused:
             self.close()
             return []
-        complete = type(body) in (list, tuple) or (isinstance(file_wrapper, type) and isinstance(body, file_wrapper))
         try:
-            if complete:
+            if type(body) in (list, tuple) or _is_file(body, environ.get("wsgi.file_wrapper")):
                 self._send_headers()
                 return body
             self._iterator = iter(body)
@@ -117,8 +119,7 @@ class _Response:
         return self
 
     def __next__(self) -> bytes:
-        outer = current_session.get()
-        current_session.set(self._session)
+        outer = current_session.set(self._session)
         try:
             chunk = next(self._iterator, None)
             while chunk == b"" and not self._sent:  # the application may still change its session
@@ -128,7 +129,7 @@ class _Response:
             self._iterator = iter(())
             return self.refuse(error)[0]
         finally:
-            current_session.set(outer)
+            current_session.reset(outer)
         if chunk is None or self._refused:
             raise StopIteration
         return chunk
@@ -137,12 +138,11 @@ class _Response:
         """Close the application's body, once."""
         body, self._body, self._iterator = self._body, (), iter(())
         if hasattr(body, "close"):
-            outer = current_session.get()
-            current_session.set(self._session)
+            outer = current_session.set(self._session)
             try:
                 body.close()
             finally:
-                current_session.set(outer)
+                current_session.reset(outer)
 
     def refuse(self, error: StoreUnavailable | SessionTerminated) -> list[bytes]:
         """Answer in the application's place; if its headers are out already, raise the error instead."""
@@ -172,7 +172,9 @@ class _Response:
             return
         if self._status is None:
             raise AssertionError("the application did not call start_response")
-        headers = self._headers + _set_cookie(self._session.commit())
+        headers, cookies = self._headers, self._session.commit()
+        if cookies:
+            headers = headers + _set_cookie(cookies)
         if self._session.is_accessed():
             headers = _vary_by_cookie(headers)
         self._sent = True
@@ -183,10 +185,17 @@ def _set_cookie(values: list[str]) -> Headers:
     return [("Set-Cookie", value) for value in values]
 
 
+def _is_file(body: Iterable[bytes], file_wrapper: object) -> bool:
+    """Tell a file, which the server sends as a whole."""
+    return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
+
+
 def _vary_by_cookie(headers: Headers) -> Headers:
     """Tell caches, if they are not told yet, that the response depends on the cookie (RFC 9110 section 12.5.5)."""
-    fields = ", ".join(value for name, value in headers if name.lower() == "vary")
-    if any(field.strip().lower() in ("cookie", "*") for field in fields.split(",")):
+    fields = [value for name, value in headers if len(name) == 4 and name.lower() == "vary"]
+    if not fields:
+        return [*headers, ("Vary", "Cookie")]
+    if any(field.strip().lower() in ("cookie", "*") for value in fields for field in value.split(",")):
         return headers
-    others = [header for header in headers if header[0].lower() != "vary"]
-    return [*others, ("Vary", f"{fields}, Cookie" if fields else "Cookie")]
+    others = [(name, value) for name, value in headers if name.lower() != "vary"]
+    return [*others, ("Vary", ", ".join([*fields, "Cookie"]))]

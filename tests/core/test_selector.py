@@ -34,8 +34,8 @@ def run(code: str, root: Path = PACKAGE.parent, **environment: str) -> subproces
 
 @pytest.fixture
 def uncompiled(tmp_path: Path) -> Path:
-    """A folder with a gaesess in it that has no extension."""
-    ignore = shutil.ignore_patterns("_speedups*", "__pycache__")
+    """A folder with a gaesess in it of which nothing is compiled."""
+    ignore = shutil.ignore_patterns("_speedups*", "*.so", "*.pyd", "__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "gaesess", ignore=ignore)
     return tmp_path
 
@@ -47,6 +47,15 @@ def test_gaesess_pure_forces_the_python_core():
 @built
 def test_the_compiled_core_is_the_default():
     assert run(WHICH).stdout.split() == ["cython", "gaesess._speedups"]
+
+
+@built
+def test_gaesess_pure_takes_every_module_from_its_source():
+    code = (
+        "import sys, gaesess; print(*(m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] == 'gaesess'))"
+    )
+    assert {Path(file).suffix for file in run(code, GAESESS_PURE="1").stdout.split()} == {".py"}
+    assert {Path(file).suffix for file in run(code).stdout.split()} > {".py"}
 
 
 @built
@@ -84,7 +93,7 @@ def test_an_extension_that_fails_on_import_is_seen(uncompiled, source, error):
 
 
 def test_gaesess_pure_does_not_even_look_at_a_broken_extension(uncompiled):
-    (uncompiled / "gaesess" / "_speedups.py").write_text("raise RuntimeError('broken')")
+    (uncompiled / "gaesess" / f"_speedups{EXTENSION_SUFFIXES[0]}").write_bytes(b"not a shared library")
     assert run(WHICH, uncompiled, GAESESS_PURE="1").stdout.split() == ["python", "gaesess._core"]
 
 

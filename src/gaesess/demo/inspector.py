@@ -14,7 +14,8 @@ from gaesess.demo.actions import CATALOGUE, MAX_NAME_CHARS, MAX_PADDING, SECONDS
 from gaesess.demo.anatomy import describe, expiry_of, sid_of, token_bytes
 from gaesess.demo.app import COOKIE
 from gaesess.demo.recording import Journal, journal
-from gaesess.session import Session, State
+from gaesess.lazy import State
+from gaesess.session import Session
 from gaesess.wsgi import ENVIRON_KEY
 
 if TYPE_CHECKING:

@@ -1,0 +1,21 @@
+from gaesess.active cimport ActiveSession
+from gaesess.manager cimport SessionManager
+
+
+cdef class LazySession:
+    cdef public SessionManager _manager
+    cdef public str _cookie_header
+    cdef public int _cookies_taken
+    cdef public object _token
+    cdef public ActiveSession _active
+    cdef public list _ended
+    cdef public bint _unread, _signed_out, _accessed, _closed
+
+    cpdef is_accessed(self)
+    cpdef commit(self)
+    cpdef abandon(self)
+    cpdef resume(self, ActiveSession active)
+    cpdef ActiveSession _load(self)
+    cpdef _authenticate(self)
+    cpdef _check_open(self)
+    cpdef ActiveSession _writable(self)

@@ -1,0 +1,175 @@
+"""What a request knows of its session: nothing, until it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from gaesess._core import Token
+from gaesess.active import ActiveSession
+from gaesess.errors import SessionClosed
+
+if TYPE_CHECKING:
+    from gaesess.manager import SessionManager
+
+
+class State(Enum):
+    """What a request knows of its session.
+
+    UNREAD becomes INACTIVE or ACTIVE at the first use. `start`, or the first write, makes any state ACTIVE; `terminate`
+    makes any state TERMINATED.
+    """
+
+    UNREAD = "unread"
+    INACTIVE = "inactive"
+    ACTIVE = "active"
+    TERMINATED = "terminated"
+
+
+class LazySession:
+    """The part of a session that every request takes: read at the first use, saved when the headers go out."""
+
+    __slots__ = (
+        "_accessed",
+        "_active",
+        "_closed",
+        "_cookie_header",
+        "_cookies_taken",
+        "_ended",
+        "_manager",
+        "_signed_out",
+        "_token",
+        "_unread",
+    )
+
+    def __init__(self, manager: SessionManager, cookie_header: str | None) -> None:
+        self._manager = manager
+        self._cookie_header = cookie_header  # until it is looked at
+        self._cookies_taken = 0
+        self._token: Token | None = None  # of the cookie
+        self._unread = True
+        self._active: ActiveSession | None = None
+        self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
+        self._signed_out = False
+        self._accessed = False
+        self._closed = False
+
+    def __getitem__(self, key: Hashable) -> Any:
+        active = self._load()
+        if active is None:
+            raise KeyError(key)
+        return active.contents.read(key)
+
+    def get(self, key: Hashable, default: Any = None) -> Any:
+        """Return a value, or `default` if the key is not there."""
+        active = self._load()
+        if active is None or key not in active.contents.data:
+            return default
+        return active.contents.read(key)
+
+    def __setitem__(self, key: Hashable, value: Any) -> None:
+        self._writable().contents.write(key, value)
+
+    def __delitem__(self, key: Hashable) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._writable().contents.delete(key)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        active = self._load()
+        return iter(active.contents.data if active else ())
+
+    def __len__(self) -> int:
+        active = self._load()
+        return len(active.contents.data) if active else 0
+
+    def __contains__(self, key: object) -> bool:
+        active = self._load()
+        return active is not None and key in active.contents.data
+
+    @property
+    def state(self) -> State:
+        """What this request knows of its session by now."""
+        if self._unread:
+            return State.UNREAD
+        if self._active:
+            return State.ACTIVE
+        return State.TERMINATED if self._signed_out else State.INACTIVE
+
+    def is_accessed(self) -> bool:
+        """Return whether anybody has used the session in this request; if so the response depends on the cookie."""
+        return self._accessed
+
+    def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
+        """Start a new, empty session with a new id; any earlier one of this client ends.
+
+        `expiration_ts` is its absolute end in Unix seconds, by default the middleware's lifetime from now; 0 lets the
+        cookie end with the browser. Raises ValueError for a time that is over.
+        """
+        self._check_open()
+        token = self._manager.new_token(expiration_ts, ssl_only)
+        self._ended += self._identities()
+        self.resume(ActiveSession(token, replaced=[(old, None) for old in self._ended]))
+        self._ended = []
+
+    # -- for middleware
+
+    def resume(self, active: ActiveSession) -> None:
+        """Go on with a session read or made elsewhere."""
+        self._unread, self._active = False, active
+
+    def commit(self) -> list[str]:
+        """Save what has changed and return the Set-Cookie values to send. For middleware, once, before the headers go.
+
+        Raises StoreUnavailable, SessionTooLarge, SessionTerminated, or TypeError for a value a session cannot hold:
+        then nothing may go out that says it was saved.
+        """
+        if self._active is None:
+            return self.abandon()
+        self._manager.save(self._active)
+        cookies = self._manager.set_cookies(self._active, self._cookies_taken)
+        self._closed = True
+        return cookies
+
+    def abandon(self) -> list[str]:
+        """Close the session without saving it, and return the Set-Cookie values for what was saved or ended before."""
+        self._closed = True
+        if self._active and self._active.cookie:
+            return self._manager.set_cookies(self._active, self._cookies_taken)
+        if self._signed_out:
+            return self._manager.cookie.delete(0, max(1, self._cookies_taken))
+        return []
+
+    def _authenticate(self) -> Token | None:
+        if self._cookie_header is not None:
+            self._token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            self._cookie_header = None
+        return self._token
+
+    def _load(self) -> ActiveSession | None:
+        self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
+        if self._unread:
+            token = self._authenticate()
+            self._active = self._manager.activate(token) if token else None
+            self._unread = False
+        return self._active
+
+    def _identities(self) -> list[Token]:
+        """Return the identities under which the store may have a record, without asking the store."""
+        self._accessed = True
+        if self._active:
+            return self._active.all_tokens()
+        token = self._authenticate()
+        return [token] if token else []
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosed("the session cannot be changed any more: the response headers have gone out")
+
+    def _writable(self) -> ActiveSession:
+        self._check_open()
+        if self._load() is None:
+            self.start()
+        assert self._active is not None
+        return self._active

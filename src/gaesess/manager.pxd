@@ -1,0 +1,15 @@
+from gaesess.active cimport ActiveSession
+from gaesess.cookies cimport CookiePolicy
+from gaesess.placement cimport Placement
+
+
+cdef class SessionManager:
+    cdef public CookiePolicy cookie
+    cdef object _clock, _lifetime, _idle_seconds, _keys, _records
+    cdef Placement _placement
+
+    cpdef now(self)
+    cpdef authenticate(self, cookie_header)
+    cpdef ActiveSession activate(self, token)
+    cpdef save(self, ActiveSession active, persist=*)
+    cpdef set_cookies(self, ActiveSession active, taken)
