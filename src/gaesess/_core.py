@@ -23,9 +23,8 @@ Text, bytes and integers of another type than the annotated one, subclasses too,
 
 from __future__ import annotations
 
-import re
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
@@ -47,7 +46,8 @@ MAX_U32 = 0xFFFFFFFF
 SHA256_BLOCK_BYTES = 64
 
 _HEADER = struct.Struct(">BBBBIII16s")
-_BASE64URL = re.compile("[A-Za-z0-9_-]*")
+_TO_BASE64URL = bytes.maketrans(b"+/", b"-_")
+_FROM_BASE64URL = bytes.maketrans(b"-_", b"+/")
 _COUNT_CHARS = 8  # of a token's text: as much as tells how many cookies carry it
 _CHUNK_SUFFIXES = {f".{number}": number for number in range(1, MAX_CHUNKS)}
 
@@ -153,16 +153,17 @@ def unseal(keys: Mapping[int, MacKey], untrusted: bytes, now: int) -> Token:
 def encode(data: bytes) -> str:
     """Return base64url without padding."""
     _check_type(bytes, data)
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_BASE64URL).decode("ascii")
 
 
 def decode(untrusted: str) -> bytes:
     """Return the bytes of base64url without padding, in its one canonical spelling; else raise MalformedToken."""
     _check_type(str, untrusted)
-    if len(untrusted) % 4 == 1 or not _BASE64URL.fullmatch(untrusted):
-        raise MalformedToken("token is not base64url")
-    data = urlsafe_b64decode(untrusted + "=" * (-len(untrusted) % 4))
-    if encode(data) != untrusted:  # bits that no byte takes up: a second spelling of the same bytes
+    try:
+        data = a2b_base64(untrusted.encode("ascii").translate(_FROM_BASE64URL) + b"=" * (-len(untrusted) % 4))
+    except ValueError:
+        raise MalformedToken("token is not base64url") from None
+    if encode(data) != untrusted:  # another alphabet, or bits that no byte takes up
         raise MalformedToken("token is not base64url")
     return data
 

@@ -13,10 +13,7 @@ import builtins
 import sys
 from collections.abc import Callable, Hashable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from msgpack import ExtType, Packer, Timestamp, packb, unpackb
 
@@ -96,7 +93,7 @@ def register(kind: type[T], name: str, dump: Callable[[T], Any], load: Callable[
 
     Raises ValueError if the type or the name is taken.
     """
-    if kind in PLAIN or kind in _CONTAINERS or kind in _EXTENSIONS:
+    if kind in PLAIN or kind in _CONTAINERS or kind in _EXTENSIONS or _imported_extension(kind):
         raise ValueError(f"sessions hold values of type {_name(kind)} already")
     if kind in _LOOKALIKES:
         raise ValueError(f"values of type {_name(kind)} cannot be registered; convert them, say to bytes or dict")
@@ -145,7 +142,7 @@ def _pack(value: Any) -> bytes:
 
 
 def _extension(value: Any) -> _Extension:
-    extension = _EXTENSIONS.get(type(value)) or _ndb_extension(value)
+    extension = _EXTENSIONS.get(type(value)) or _imported_extension(type(value)) or _ndb_extension(value)
     if extension is None:
         raise TypeError(f"values of type {_name(type(value))} are not supported; see gaesess.register")
     return extension
@@ -168,6 +165,12 @@ def _restore(items: list[Any]) -> Any:
     if items and type(items[0]) is ExtType:
         return _LOADERS[items[0].code](*items[1:])
     return items
+
+
+def _imported_extension(kind: type) -> _Extension | None:
+    """Return the extension of a type whose module takes its time to import; whoever has a value of it has done so."""
+    extension = _EXTENSIONS_BY_NAME.get((kind.__module__, kind.__qualname__))
+    return extension if extension and getattr(sys.modules[kind.__module__], kind.__qualname__, None) is kind else None
 
 
 def _ndb_extension(value: Any) -> _Extension | None:
@@ -233,6 +236,8 @@ def _dump_zone(zone: tzinfo | None) -> list[int | str]:
     if type(zone) is timezone:
         offset, name = zone.utcoffset(None), zone.tzname(None)
         return [offset // _MICROSECOND, *([] if name == timezone(offset).tzname(None) else [name])]
+    from zoneinfo import ZoneInfo
+
     if type(zone) is ZoneInfo and zone.key is not None:
         return [zone.key]
     raise TypeError(
@@ -242,6 +247,8 @@ def _dump_zone(zone: tzinfo | None) -> list[int | str]:
 
 def _load_zone(zone: int | str | None = None, *name: str) -> tzinfo | None:
     if isinstance(zone, str):
+        from zoneinfo import ZoneInfo
+
         return ZoneInfo(zone)
     return zone if zone is None else timezone(zone * _MICROSECOND, *name)
 
@@ -252,6 +259,18 @@ def _dump_time(value: time | datetime) -> Iterable[Any]:
 
 def _load_time(hour: int, minute: int, second: int, microsecond: int, fold: int, *zone: Any) -> time:
     return time(hour, minute, second, microsecond, _load_zone(*zone), fold=fold)
+
+
+def _load_decimal(digits: str) -> Any:
+    from decimal import Decimal
+
+    return Decimal(digits)
+
+
+def _load_uuid(packed: bytes) -> Any:
+    from uuid import UUID
+
+    return UUID(bytes=packed)
 
 
 _EXTENSIONS: dict[type, _Extension] = {
@@ -267,12 +286,17 @@ _EXTENSIONS: dict[type, _Extension] = {
     date: _Extension(_DATE, lambda value: [value.toordinal()], date.fromordinal),
     time: _Extension(_TIME, _dump_time, _load_time),
     timedelta: _Extension(_TIMEDELTA, lambda value: [value.days, value.seconds, value.microseconds], timedelta),
-    Decimal: _Extension(_DECIMAL, lambda value: [str(value)], Decimal),
-    UUID: _Extension(_UUID, lambda value: [value.bytes], lambda packed: UUID(bytes=packed)),
     complex: _Extension(_COMPLEX, lambda value: [value.real, value.imag], complex),
 }
 
-_LOADERS: dict[int, Callable[..., Any]] = {extension.code: extension.load for extension in _EXTENSIONS.values()}
+_EXTENSIONS_BY_NAME: dict[tuple[str, str], _Extension] = {
+    ("decimal", "Decimal"): _Extension(_DECIMAL, lambda value: [str(value)], _load_decimal),
+    ("uuid", "UUID"): _Extension(_UUID, lambda value: [value.bytes], _load_uuid),
+}
+
+_LOADERS: dict[int, Callable[..., Any]] = {
+    extension.code: extension.load for extension in (*_EXTENSIONS.values(), *_EXTENSIONS_BY_NAME.values())
+}
 _LOADERS |= {_NDB_KEY: _load_ndb_key, _NDB_MODEL: _load_ndb_model, _REGISTERED: _load_registered}
 
 _REGISTERED_LOADERS: dict[str, Callable[[Any], Any]] = {}

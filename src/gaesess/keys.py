@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ _HOW_TO_MAKE_ONE = "make one with `python -m gaesess genkey`, and keep it secret
 
 def generate_key() -> str:
     """Return a new cookie key: 32 bytes of the operating system's randomness, as 43 characters of base64url."""
-    return secrets.token_urlsafe(MIN_KEY_BYTES)
+    from secrets import token_urlsafe  # not for every process: with `random` and `math` it takes its time to import
+
+    return token_urlsafe(MIN_KEY_BYTES)
 
 
 class KeySet(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,13 +15,11 @@ from gaesess.contents import Contents
 from gaesess.cookies import CookiePolicy
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone
 from gaesess.keys import Keyring
+from gaesess.log import logger
 from gaesess.placement import Placement
 from gaesess.records import Records
 from gaesess.session import Session
 from gaesess.stores.base import Store
-from gaesess.stores.tiered import TieredStore
-
-logger = logging.getLogger("gaesess")
 
 DEFAULT_LIFETIME = timedelta(days=7)
 MAX_LIFETIME = timedelta(days=400)  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
@@ -73,6 +70,8 @@ class SessionManager:
         keyring = Keyring(cookie_key, retired_keys, cookie_name=cookie_name)
         self._keys = keyring.cookie
         if no_datastore and store is not None:
+            from gaesess.stores.tiered import TieredStore  # not for every process: see log.py
+
             if not isinstance(store, TieredStore):
                 raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
             store = store.cache
@@ -155,8 +154,8 @@ class SessionManager:
         return ActiveSession(token, Contents(record.payload), Home.STORE, version, unsaved=False)
 
     def _log_ignored(self, error: InvalidToken) -> None:
-        level = logging.INFO if isinstance(error, ExpiredToken) else logging.WARNING
-        logger.log(level, "ignored the cookie %s: %s", self.cookie.name, error)
+        log = logger().info if isinstance(error, ExpiredToken) else logger().warning
+        log("ignored the cookie %s: %s", self.cookie.name, error)
 
     # -- starting and ending
 

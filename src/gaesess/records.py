@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,12 +17,10 @@ from gaesess.errors import (
     StoreUnavailable,
 )
 from gaesess.keys import KeySet
+from gaesess.log import logger
 from gaesess.stores.base import Store, Stored, record_key
-from gaesess.stores.tiered import TieredStore
 
 RETIRED = b"retired for "  # begins what stands in for a record between the end of its id and its deletion
-
-logger = logging.getLogger("gaesess")
 
 
 class Records:
@@ -50,7 +47,7 @@ class Records:
                 raise
             reason = str(error)
         found = self._verify(wanted, self.store.get(key, fresh=True))
-        logger.warning("ignored a cached session record: %s", reason)
+        logger().warning("ignored a cached session record: %s", reason)
         return found
 
     def _verify(self, wanted: Token, stored: Stored | None) -> tuple[Token, int]:
@@ -75,6 +72,8 @@ class Records:
 
     def write_quick(self, record: Token, version: int) -> bool:
         """Write to the cache alone, if there is one in front of a durable store; return whether that was done."""
+        from gaesess.stores.tiered import TieredStore  # not for every process: see log.py
+
         if not isinstance(self.store, TieredStore):
             return False
         key = record_key(record.expires, record.sid)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.log import logger
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
 from gaesess.session import Session, current_session
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     Headers = list[tuple[str, str]]
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     Write = Callable[[bytes], object]
-
-logger = logging.getLogger("gaesess")
 
 ENVIRON_KEY = "gaesess.session"
 
@@ -153,7 +151,7 @@ class _Response:
                 raise error
             finally:
                 del error  # breaks the reference cycle through the traceback
-        logger.error("refused a response: %s", error)
+        logger().error("refused a response: %s", error)
         if isinstance(error, StoreUnavailable):
             status, text = (
                 "503 Service Unavailable",

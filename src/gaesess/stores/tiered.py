@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from gaesess.errors import StoreError, StoreUnavailable
+from gaesess.log import logger
 from gaesess.stores.base import Cache, Store, Stored
 
 T = TypeVar("T")
-
-logger = logging.getLogger("gaesess")
 
 # What the cache holds under a key: the durable store's version in 8 bytes and the record, or one of two marks.
 VERSION_BYTES = 8
@@ -194,7 +192,7 @@ class _Breaker:
             opens = self._retry_at is None
             self._retry_at = self._clock() + self._retry_after
         if opens:
-            logger.warning("the cache fails, the durable store serves alone: %s", error)
+            logger().warning("the cache fails, the durable store serves alone: %s", error)
 
     def succeed(self) -> None:
         if self._retry_at is None:
@@ -202,7 +200,7 @@ class _Breaker:
         with self._lock:
             closes, self._retry_at = self._retry_at is not None, None
         if closes:
-            logger.info("the cache works again")
+            logger().info("the cache works again")
 
 
 def _pack(data: bytes, version: int) -> bytes:
