@@ -1,4 +1,4 @@
-"""The command line: `python -m gaesess genkey`, `cleanup` and `demo`."""
+"""The command line: `python -m gaesess genkey`, `cleanup`, `demo` and `bench`."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--memcache", metavar="HOST:PORT", help="put this memcached in front of the durable store")
     demo.add_argument("--datastore", action="store_true", help="keep sessions in Google Datastore instead of SQLite")
     demo.set_defaults(run=_demo)
+
+    bench = commands.add_parser("bench", help="measure on this machine what a session costs")
+    bench.add_argument("--memcache", metavar="HOST:PORT", help="measure this memcached too")
+    bench.add_argument("--datastore", action="store_true", help="measure Google Datastore too")
+    bench.add_argument("--seconds", type=float, default=10.0, help="about how long to measure (default: %(default)s)")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -115,3 +121,9 @@ def _demo(options: argparse.Namespace) -> None:
     from gaesess.demo import serve
 
     serve(options.host, options.port, memcache=options.memcache, datastore=options.datastore)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from gaesess.bench import bench
+
+    bench(options.seconds, memcache=options.memcache, datastore=options.datastore)
