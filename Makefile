@@ -1,11 +1,12 @@
-# `make demo` and `make test` each do all their own set-up, in virtual environments of their own.
+# `make demo`, `make test` and `make bench` each do all their own set-up, in virtual environments of their own.
 
 PYTHON ?= python3
 TEST := .venv-test
 DEMO := .venv-demo
+BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled test-pure clean
+.PHONY: demo test lint test-compiled test-pure bench clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
@@ -34,6 +35,9 @@ test-pure: $(TEST)/ready
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
 	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest
 
+bench: $(BENCH)/installed
+	PYTHONPATH=tests $(BENCH)/bin/python -m bench.report  # tests: how memcached is started
+
 $(TEST)/ready: pyproject.toml
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
@@ -45,5 +49,11 @@ $(DEMO)/installed: $(SOURCES)
 	$(DEMO)/bin/pip install --quiet .
 	touch $@
 
+$(BENCH)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	GAESESS_REQUIRE_EXTENSION=1 $(BENCH)/bin/pip install --quiet --group bench '.[all]'
+	touch $@
+
 clean:
-	rm -rf $(TEST) $(DEMO) build dist src/*.egg-info src/gaesess/*.so .coverage .coverage.*
+	rm -rf $(TEST) $(DEMO) $(BENCH) build dist src/*.egg-info src/gaesess/*.so .coverage .coverage.*

@@ -1,0 +1,1 @@
+"""What gaesess costs, and what everything one would use instead costs."""

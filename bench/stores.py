@@ -1,0 +1,116 @@
+"""The stores that are there to be measured, and a session that lives in one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any, NamedTuple
+
+import services
+from pymemcache.client.base import Client
+
+from bench.cases import ALONE, CASES, SESSION, Case, cookie_header
+from bench.interleaved import Call, Pair
+from bench.peers import GAESESS, Peer, with_gaesess
+from gaesess import _core
+from gaesess.stores.base import Store, record_key
+from gaesess.stores.memcache import MemcacheStore
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.sqlite import SQLiteStore
+from gaesess.stores.tiered import TieredStore
+
+RECORD = token_bytes(6_000)
+LARGE_SESSION = {**SESSION, "basket": "x" * 6_000}  # too large for its cookie
+LIFETIME_SECONDS = 3600
+
+
+# A wake-up of another CPU can cost more than all the rest of a round trip to memcached: so where each runs is set.
+MEMCACHED_CPU, *_other_cpus = sorted(os.sched_getaffinity(0))
+OTHER_CPU = _other_cpus[-1] if _other_cpus else None
+
+
+class Opened(NamedTuple):
+    """The stores by name, and the "host:port" of the memcached, if there is one."""
+
+    stores: dict[str, Store]
+    memcached: str | None
+
+
+@contextmanager
+def on_cpu(cpu: int) -> Iterator[None]:
+    """Keep this thread, and what it starts, on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def open_stores() -> Iterator[Opened]:
+    """Open every store that can be had here, and stay on memcached's CPU meanwhile.
+
+    memcached is started if the program is there; Datastore is the one of DATASTORE_EMULATOR_HOST.
+    """
+    with on_cpu(MEMCACHED_CPU), ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gaesess-bench-")))
+        sqlite = stack.enter_context(closing(SQLiteStore(directory / "sessions.sqlite3")))
+        stores: dict[str, Store] = {"memory": MemoryStore(), "SQLite": sqlite}
+        address = None
+        if services.MEMCACHED.found():
+            address = stack.enter_context(services.run_memcached(directory))
+            memcached = stack.enter_context(closing(MemcacheStore(address)))
+            stores |= {"memcached": memcached, "memcached + SQLite": TieredStore(memcached, sqlite)}
+        if "DATASTORE_EMULATOR_HOST" in os.environ:
+            from gaesess.stores.datastore import DatastoreStore
+
+            datastore = DatastoreStore(namespace="bench")
+            stores["Datastore"] = datastore
+            if address:
+                stores["memcached + Datastore"] = TieredStore(memcached, datastore)
+        yield Opened(stores, address)
+
+
+def operations(store: Store) -> dict[str, Call]:
+    """Return calls that get, add and replace a record."""
+    expires_at = int(time.time()) + LIFETIME_SECONDS
+    key = record_key(expires_at, token_bytes(16))
+    version = store.add(key, RECORD, expires_at=expires_at)
+
+    def add() -> None:
+        store.add(record_key(expires_at, token_bytes(16)), RECORD, expires_at=expires_at)
+
+    def replace() -> None:
+        nonlocal version
+        version = store.replace(key, RECORD, expires_at=expires_at, version=version)
+
+    return {"get": lambda: store.get(key), "add": add, "replace": replace}
+
+
+def request_pair(store: Store, case: Case = CASES["read"], contents: dict[str, Any] = LARGE_SESSION) -> Pair:
+    """Return a request whose session lives in that store whatever its size, and the same without sessions."""
+    return _stored_in(store).pair(case, ALONE, contents)
+
+
+@contextmanager
+def raw_get(opened: Opened) -> Iterator[Call]:
+    """Give a call of pymemcache itself that gets the record of a session that lives in memcached."""
+    peer, sids = _stored_in(opened.stores["memcached"]), []
+    cookies = cookie_header(peer.issue(LARGE_SESSION), ALONE)
+    peer.protocol.request(peer.app(lambda session: sids.append(session.sid)), cookies)()
+    expires, _, sid = _core.parse_sid(sids[0])
+    key = f"gaesess:{record_key(expires, sid)}"
+    with closing(Client(opened.memcached)) as client:
+        assert len(client.get(key)) > len(LARGE_SESSION["basket"])
+        yield lambda: client.get(key)
+
+
+def _stored_in(store: Store) -> Peer:
+    return GAESESS._replace(app=partial(with_gaesess, store=store, cookie_only_threshold=0))
