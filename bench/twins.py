@@ -46,6 +46,7 @@ def calls(core: ModuleType, payload_bytes: int) -> dict[str, Call]:
         "decode": (text,),
         "encode": (sealed,),
         "read_cookies": (header, "gaesess"),
+        "unseal_cookies": ({1: key}, header, "gaesess", NOW),
         "write_cookies": ("gaesess", text, ATTRIBUTES, CHUNK_CHARS),
         "format_sid": (EXPIRES, False, whole.sid),
         "parse_sid": (sid_text,),

@@ -186,7 +186,7 @@ cpdef unseal(keys, bytes untrusted, now):
         raise MalformedToken("token has unknown flags")
     if not 1 <= at[3] <= CHUNKS_LIMIT:
         raise MalformedToken("token has an impossible number of chunks")
-    key = keys.get(at[1])
+    key = (<dict> keys).get(at[1]) if type(keys) is dict else keys.get(at[1])
     if key is None:
         raise UnknownKey("token names a key that is not in the keyring")
     write_tag(key, at, size - TAG_BYTES, tag)

@@ -99,6 +99,7 @@ def _core_calls(core: Any) -> Calls:
     header = f"theme=dark; gaesess={text}; lang=en"
     return {
         "read_cookies": lambda: core.read_cookies(header, "gaesess"),
+        "unseal_cookies": lambda: core.unseal_cookies(keys, header, "gaesess", now),
         "decode": lambda: core.decode(text),
         "unseal": lambda: core.unseal(keys, sealed, now),
         "seal": lambda: core.seal(key, token, 1),
