@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.log import logger
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
+from gaesess.responses import refusal, vary_by_cookie
 from gaesess.session import Session, current_session
 
 if TYPE_CHECKING:
@@ -152,18 +153,11 @@ class _Response:
             finally:
                 del error  # breaks the reference cycle through the traceback
         logger().error("refused a response: %s", error)
-        if isinstance(error, StoreUnavailable):
-            status, text = (
-                "503 Service Unavailable",
-                b"The session store did not answer. Please try again in a moment.\n",
-            )
-        else:
-            status, text = "409 Conflict", b"Your session was ended by another request. Please sign in again.\n"
-        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text))), ("Cache-Control", "no-store")]
-        headers += _set_cookie(self._session.abandon())
+        answer = refusal(error)
+        headers = answer.headers + _set_cookie(self._session.abandon())
         self._sent = self._refused = True
-        self._server_write = self._server_start(status, headers)
-        return [b"" if self._to_head else text]
+        self._server_write = self._server_start(f"{answer.status} {answer.reason}", headers)
+        return [b"" if self._to_head else answer.text]
 
     def _send_headers(self) -> None:
         if self._sent:
@@ -189,11 +183,10 @@ def _is_file(body: Iterable[bytes], file_wrapper: object) -> bool:
 
 
 def _vary_by_cookie(headers: Headers) -> Headers:
-    """Tell caches, if they are not told yet, that the response depends on the cookie (RFC 9110 section 12.5.5)."""
     fields = [value for name, value in headers if len(name) == 4 and name.lower() == "vary"]
     if not fields:
         return [*headers, ("Vary", "Cookie")]
-    if any(field.strip().lower() in ("cookie", "*") for value in fields for field in value.split(",")):
+    vary = vary_by_cookie(fields)
+    if vary is None:
         return headers
-    others = [(name, value) for name, value in headers if name.lower() != "vary"]
-    return [*others, ("Vary", ", ".join([*fields, "Cookie"]))]
+    return [*[(name, value) for name, value in headers if name.lower() != "vary"], ("Vary", vary)]

@@ -1,0 +1,39 @@
+"""What every middleware says in a response, whatever protocol carries it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gaesess.errors import SessionTerminated, StoreUnavailable
+
+
+class Refusal(NamedTuple):
+    """The response in the place of one that cannot go out."""
+
+    status: int
+    reason: str
+    text: bytes
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Return its headers; those of the session come on top."""
+        return [("Content-Type", "text/plain"), ("Content-Length", str(len(self.text))), ("Cache-Control", "no-store")]
+
+
+_UNAVAILABLE = Refusal(503, "Service Unavailable", b"The session store did not answer. Please try again in a moment.\n")
+_TERMINATED = Refusal(409, "Conflict", b"Your session was ended by another request. Please sign in again.\n")
+
+
+def refusal(error: StoreUnavailable | SessionTerminated) -> Refusal:
+    """Return the response to a request whose session could not be read or saved."""
+    return _UNAVAILABLE if isinstance(error, StoreUnavailable) else _TERMINATED
+
+
+def vary_by_cookie(values: list[str]) -> str | None:
+    """Return what the Vary header is to say, given what it says, so that caches know of the cookie.
+
+    None if they are told already (RFC 9110 section 12.5.5).
+    """
+    if any(field.strip().lower() in ("cookie", "*") for value in values for field in value.split(",")):
+        return None
+    return ", ".join([*values, "Cookie"])
