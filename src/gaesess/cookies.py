@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from gaesess import _impl
 from gaesess._core import HEADER_BYTES, MAX_CHUNKS, MAX_U32, TAG_BYTES
@@ -14,6 +15,14 @@ _CHUNK = re.compile(r"\.[0-9]+\Z")
 _DOMAIN = re.compile(r"(?=.{1,254}\Z)\.?[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
 # RFC 6265bis: no controls and no semicolon (4.1.1), no longer than browsers take (5.6). A URL's path has no spaces.
 _PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]{0,1023}")
+
+
+HeaderFields = Iterable[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
+
+
+def join_cookie_fields(headers: HeaderFields) -> str:
+    """Return the Cookie header of a request; over HTTP/2 it may come in parts (RFC 9113 section 8.2.3)."""
+    return b"; ".join([value for name, value in headers if name == b"cookie"]).decode("latin-1")
 
 
 class CookiePolicy:

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from gaesess._core import Token
+from gaesess._core import POINTER, Token
 from gaesess.active import ActiveSession
-from gaesess.errors import SessionClosed
+from gaesess.errors import SessionClosed, StoreUnavailable
 
 if TYPE_CHECKING:
+    from gaesess.cookies import HeaderFields
     from gaesess.manager import SessionManager
 
 
@@ -38,18 +39,20 @@ class LazySession:
         "_cookies_taken",
         "_ended",
         "_manager",
+        "_outage",
         "_signed_out",
         "_token",
         "_unread",
     )
 
-    def __init__(self, manager: SessionManager, cookie_header: str | None) -> None:
+    def __init__(self, manager: SessionManager, cookie_header: str | HeaderFields | None) -> None:
         self._manager = manager
         self._cookie_header = cookie_header  # until it is looked at
         self._cookies_taken = 0
         self._token: Token | None = None  # of the cookie
         self._unread = True
         self._active: ActiveSession | None = None
+        self._outage: str | None = None  # what `read_ahead` met with
         self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
         self._signed_out = False
         self._accessed = False
@@ -115,6 +118,33 @@ class LazySession:
 
     # -- for middleware
 
+    def read_waits(self) -> bool:
+        """Return whether the first use would wait for the store."""
+        if not self._unread:
+            return False
+        token = self._authenticate()
+        return token is not None and bool(token.flags & POINTER)
+
+    def read_ahead(self) -> None:
+        """Read the session now, in a thread that may wait for the store, so that the first use will not.
+
+        That is no use by itself. The StoreUnavailable that it meets with comes at the first use.
+        """
+        try:
+            self._read()
+        except StoreUnavailable as error:
+            self._outage = str(error)
+
+    def close(self) -> bool:
+        """Take no more changes, and return whether `commit` would wait for the store.
+
+        Where it does, commit in a thread: what other tasks wrote meanwhile would be lost. If that fails the session is
+        open again. Raises TypeError or ValueError as `commit` does.
+        """
+        waits = self._accessed and self._active is not None and self._manager.save_waits(self._active)
+        self._closed = True
+        return waits
+
     def resume(self, active: ActiveSession) -> None:
         """Go on with a session read or made elsewhere."""
         self._unread, self._active = False, active
@@ -125,10 +155,14 @@ class LazySession:
         Raises StoreUnavailable, SessionTooLarge, SessionTerminated, or TypeError for a value a session cannot hold:
         then nothing may go out that says it was saved.
         """
-        if self._active is None:
+        if self._active is None or not self._accessed:
             return self.abandon()
-        self._manager.save(self._active)
-        cookies = self._manager.set_cookies(self._active, self._cookies_taken)
+        try:
+            self._manager.save(self._active)
+            cookies = self._manager.set_cookies(self._active, self._cookies_taken)
+        except BaseException:
+            self._closed = False
+            raise
         self._closed = True
         return cookies
 
@@ -150,10 +184,15 @@ class LazySession:
     def _load(self) -> ActiveSession | None:
         self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
         if self._unread:
-            token = self._authenticate()
-            self._active = self._manager.activate(token) if token else None
-            self._unread = False
+            if self._outage:
+                raise StoreUnavailable(self._outage)
+            self._read()
         return self._active
+
+    def _read(self) -> None:
+        token = self._authenticate()
+        self._active = self._manager.activate(token) if token else None
+        self._unread = False
 
     def _identities(self) -> list[Token]:
         """Return the identities under which the store may have a record, without asking the store."""

@@ -11,5 +11,6 @@ cdef class SessionManager:
     cpdef now(self)
     cpdef authenticate(self, cookie_header)
     cpdef ActiveSession activate(self, token)
+    cpdef bint save_waits(self, ActiveSession active) except -1
     cpdef save(self, ActiveSession active, persist=*)
     cpdef set_cookies(self, ActiveSession active, taken)

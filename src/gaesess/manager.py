@@ -12,7 +12,7 @@ from gaesess import _impl
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.active import ActiveSession, Home
 from gaesess.contents import Contents
-from gaesess.cookies import CookiePolicy
+from gaesess.cookies import CookiePolicy, HeaderFields, join_cookie_fields
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone
 from gaesess.keys import Keyring
 from gaesess.log import logger
@@ -81,14 +81,22 @@ class SessionManager:
             cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
         self._placement = Placement(self._records, cookie_bytes, self.now)
 
+    @property
+    def has_store(self) -> bool:
+        """Return whether sessions may live elsewhere than in their cookies."""
+        return self._records is not None
+
     def now(self) -> int:
         """Return the time in Unix seconds."""
         return int(self._clock())
 
     # -- reading
 
-    def open(self, cookie_header: str | None) -> Session:
-        """Return the session of a request, which reads its Cookie header only if it is used."""
+    def open(self, cookie_header: str | HeaderFields | None) -> Session:
+        """Return the session of a request, which reads its Cookie header only if it is used.
+
+        Where a server gives all header fields as bytes, pass them as they are.
+        """
         return Session(self, cookie_header)
 
     def load(self, sid: str) -> Session:
@@ -108,13 +116,15 @@ class SessionManager:
             session.resume(active)
         return session
 
-    def authenticate(self, cookie_header: str | None) -> tuple[Token | None, int]:
+    def authenticate(self, cookie_header: str | HeaderFields | None) -> tuple[Token | None, int]:
         """Return the token of a Cookie header, if it has one to be believed, and how many cookie names are taken.
 
         One that is not to be believed is logged, without its contents, and is as good as none.
         """
         if cookie_header is None:
             return None, 0
+        if not isinstance(cookie_header, str):
+            cookie_header = join_cookie_fields(cookie_header)
         now = self.now()
         try:
             found = _impl.unseal_cookies(self._keys.verifying, cookie_header, self.cookie.name, now)
@@ -182,6 +192,10 @@ class SessionManager:
     def save(self, active: ActiveSession, *, persist: bool = False) -> None:
         """Save a session, as `Placement.save` does."""
         self._placement.save(active, persist=persist)
+
+    def save_waits(self, active: ActiveSession) -> bool:
+        """Return whether to save the session would wait for the store, as `Placement.waits` does."""
+        return self._placement.waits(active)
 
     def delete_records(self, tokens: Iterable[Token]) -> None:
         """Delete what the store has under these identities. Raises StoreUnavailable."""

@@ -54,6 +54,17 @@ class Placement:
             raise
         active.unsaved = False
 
+    def waits(self, active: ActiveSession) -> bool:
+        """Return whether `save` would ask the store. Raises TypeError or ValueError as `save` does."""
+        if self._records is None:
+            return False
+        payload = active.contents.changed_payload()
+        if payload is None and not active.unsaved:
+            return False
+        if active.version is not None or any(old.flags & RECORDED for old, _ in active.replaced):
+            return True
+        return len(payload or active.contents.encode()) > self._cookie_bytes
+
     def _save(self, active: ActiveSession, payload: bytes | None, persist: bool) -> None:
         self._place(active, payload, persist)
         while active.replaced:
