@@ -1,0 +1,185 @@
+"""Sessions for ASGI 3 applications: Starlette, FastAPI, Litestar and others, under asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import copy_context
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.log import logger
+from gaesess.manager import DEFAULT_LIFETIME, SessionManager
+from gaesess.responses import refusal, vary_by_cookie
+from gaesess.session import Session, current_session
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_STARTS = ("http.response.start", "websocket.http.response.start")
+_BODIES = ("http.response.body", "websocket.http.response.body")
+_HANDSHAKE = ("websocket.accept", "websocket.close")
+_DENIAL = "websocket.http.response"  # the extension by which a handshake is answered with a response
+
+
+class SessionMiddleware:
+    """Gives every request and websocket its session: `scope["session"]`, `request.session`, `get_current_session()`.
+
+    The settings are those of SessionManager. The session is saved when the headers must go out: at the first chunk of
+    the body that is not empty, or at its end; for a websocket when it is accepted or denied. A store that cannot answer
+    gives the client 503 Service Unavailable, a session that another request terminated 409 Conflict, unless the
+    application handles StoreUnavailable and SessionTerminated itself. A websocket that is refused before it is accepted
+    gets its cookies, and these answers, if the server has the extension "websocket.http.response"; else it is closed.
+
+    The store is never asked on the event loop: a session in the store is read before the application is called, and
+    saved, in a thread. Only `session.terminate()` and `session.save()` ask it at once, where they are called: from a
+    coroutine write `await asyncio.to_thread(session.terminate)`. Where the store is used the event loop is asyncio's.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        cookie_key: str | bytes | None = None,
+        lifetime: timedelta = DEFAULT_LIFETIME,
+        no_datastore: bool = False,
+        cookie_only_threshold: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self.app = app
+        self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
+        self._has_store = self.manager.has_store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        session = scope["session"] = Session(self.manager, scope["headers"])
+        if self._has_store and session.read_waits():
+            await asyncio.to_thread(session.read_ahead)
+        response = _Response(session, scope, send, self._has_store)
+        token = current_session.set(session)
+        try:
+            await self.app(scope, receive, response.send)
+        except (StoreUnavailable, SessionTerminated) as error:
+            if response.sent:
+                raise
+            await response.refuse(error)
+        finally:
+            current_session.reset(token)
+
+
+class _Response:
+    """One response on its way out: its start is held back until the session is saved."""
+
+    __slots__ = ("_has_store", "_saving", "_scope", "_server_send", "_session", "_start", "sent")
+
+    def __init__(self, session: Session, scope: Scope, server_send: Send, has_store: bool) -> None:
+        self._session = session
+        self._scope = scope
+        self._server_send = server_send
+        self._has_store = has_store
+        self._start: Message | None = None
+        self._saving: asyncio.Future[list[str]] | None = None  # in a thread
+        self.sent = False  # nothing can be taken back any more
+
+    async def send(self, message: Message) -> None:
+        """Be the application's send."""
+        if self.sent:
+            await self._server_send(message)
+            return
+        kind = message["type"]
+        if kind in _STARTS:
+            self._start = message
+            return
+        start = self._start
+        if start is None and kind not in _HANDSHAKE:  # such as http.response.debug
+            await self._server_send(message)
+            return
+        if message.get("more_body") and kind in _BODIES and not message.get("body"):
+            return  # the application may still change its session
+        session = self._session
+        if self._saving or (self._has_store and session.close()):
+            cookies = await self._commit_in_thread()
+            if self.sent:  # by another task of the application, which was here before
+                await self._server_send(message)
+                return
+        else:
+            cookies = session.commit()
+        self.sent = True
+        if start is None:
+            await self._answer_handshake(message, cookies)
+            return
+        await self._server_send(_with_session(start, cookies) if session.is_accessed() else start)
+        await self._server_send(message)
+
+    async def refuse(self, error: StoreUnavailable | SessionTerminated) -> None:
+        """Answer in the application's place."""
+        logger().error("refused a response: %s", error)
+        answer = refusal(error)
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        headers += _set_cookie(self._session.abandon())
+        self.sent = True
+        if self._scope["type"] == "http" or self._can_deny():
+            await self._answer(answer.status, headers, answer.text)
+        else:
+            await self._server_send({"type": "websocket.close"})
+
+    async def _commit_in_thread(self) -> list[str]:
+        """Save the session where it may wait for the store.
+
+        The thread ends its work also if the task that waits for it is cancelled. The next task that has something to
+        send waits for the same save; if there is none, asyncio logs what went wrong with it.
+        """
+        if self._saving is None:
+            work = partial(copy_context().run, Session.commit, self._session)
+            self._saving = asyncio.get_running_loop().run_in_executor(None, work)
+        saving = self._saving
+        await asyncio.wait([saving])
+        if self._saving is saving:
+            self._saving = None
+        return saving.result()
+
+    async def _answer_handshake(self, message: Message, cookies: list[str]) -> None:
+        if cookies and message["type"] == "websocket.accept":
+            message = _with_session(message, cookies)
+        elif cookies and self._can_deny():  # servers make a 403 of the close, but one without headers
+            await self._answer(403, _set_cookie(cookies), b"")
+            return
+        await self._server_send(message)
+
+    def _can_deny(self) -> bool:
+        return _DENIAL in (self._scope.get("extensions") or ())
+
+    async def _answer(self, status: int, headers: Headers, text: bytes) -> None:
+        prefix = "http.response" if self._scope["type"] == "http" else _DENIAL
+        await self._server_send({"type": f"{prefix}.start", "status": status, "headers": headers})
+        await self._server_send({"type": f"{prefix}.body", "body": text})
+
+
+def _set_cookie(values: list[str]) -> Headers:
+    return [(b"set-cookie", value.encode("latin-1")) for value in values]
+
+
+def _with_session(message: Message, cookies: list[str]) -> Message:
+    """Return the message with the headers of an accessed session; the application may send its own to others too."""
+    headers: Headers = list(message.get("headers", ()))
+    if cookies:
+        headers += _set_cookie(cookies)
+    return {**message, "headers": _vary_by_cookie(headers)}
+
+
+def _vary_by_cookie(headers: Headers) -> Headers:
+    fields = [value.decode("latin-1") for name, value in headers if len(name) == 4 and name.lower() == b"vary"]
+    if not fields:
+        headers.append((b"vary", b"Cookie"))
+        return headers
+    vary = vary_by_cookie(fields)
+    if vary is None:
+        return headers
+    return [*[(name, value) for name, value in headers if name.lower() != b"vary"], (b"vary", vary.encode("latin-1"))]
