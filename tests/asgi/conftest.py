@@ -1,0 +1,7 @@
+import pytest
+from asgi.client import Site
+
+
+@pytest.fixture
+def site():
+    return Site()
