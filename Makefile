@@ -6,12 +6,12 @@ DEMO := .venv-demo
 BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled test-pure bench clean
+.PHONY: demo test lint test-compiled count test-pure bench clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
 
-test: lint test-compiled test-pure
+test: lint test-compiled count test-pure
 	$(TEST)/bin/coverage combine --quiet
 	$(TEST)/bin/coverage report
 
@@ -27,6 +27,10 @@ test-compiled: $(TEST)/ready
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|pyx) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
 	$(TEST)/bin/coverage run -m pytest
+
+# Of the wheel that test-compiled leaves installed.
+count:
+	$(TEST)/bin/python -m bench.instructions $(ARGS)
 
 test-pure: $(TEST)/ready
 	rm -rf build/pure-wheel

@@ -17,7 +17,17 @@ from gaesess.stores.memcache import VERSION_BYTES
 from gaesess.stores.tiered import TERMINATED
 
 QUICKLY = ("bench", "--seconds", "0.01")
-CORE = ("encode", "decode", "format_sid", "parse_sid", "read_cookies", "write_cookies", "seal", "unseal")
+CORE = (
+    "encode",
+    "decode",
+    "format_sid",
+    "parse_sid",
+    "read_cookies",
+    "write_cookies",
+    "seal",
+    "unseal",
+    "unseal_cookies",
+)
 NO_EXTENSION = "The compiled core is not installed: there was no wheel of it for this Python, and no compiler.\n"
 
 
