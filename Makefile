@@ -24,7 +24,7 @@ lint: $(TEST)/ready
 test-compiled: $(TEST)/ready
 	rm -rf build/wheel .coverage.*
 	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
-	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|pyx) '
+	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
 	$(TEST)/bin/coverage run -m pytest
 

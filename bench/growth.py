@@ -14,17 +14,8 @@ import matplotlib
 
 from bench.cases import ALONE, CASES, SESSION, other_cookies
 from bench.interleaved import measure_added
-from bench.peers import (
-    DJANGO,
-    FLASK,
-    GAESESS,
-    GAESESS_ASGI,
-    STARLETTE,
-    STDLIB_LAZY,
-    with_flask,
-    with_gaesess,
-    with_gaesess_asgi,
-)
+from bench.ours import GAESESS, GAESESS_ASGI, STDLIB_LAZY, with_gaesess, with_gaesess_asgi
+from bench.peers import DJANGO, FLASK, STARLETTE, with_flask
 
 matplotlib.use("svg")
 from matplotlib import pyplot

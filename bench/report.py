@@ -16,7 +16,8 @@ from bench.cases import ALONE, CASES, OTHERS, SESSION
 from bench.floor import built_floor
 from bench.growth import draw_plots
 from bench.interleaved import Timing, measure, measure_added
-from bench.peers import GAESESS, GAESESS_ASGI, PEERS, STARLETTE, WRAP, Codec, Peer
+from bench.ours import GAESESS, GAESESS_ASGI, WRAP, Peer
+from bench.peers import PEERS, STARLETTE, Codec
 from bench.server import ASGI
 from bench.stores import MEMCACHED_CPU, OTHER_CPU, Opened, on_cpu, open_stores, raw_get, request_pair
 

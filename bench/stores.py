@@ -17,7 +17,7 @@ from pymemcache.client.base import Client
 
 from bench.cases import ALONE, CASES, SESSION, Case, cookie_header
 from bench.interleaved import Call, Pair
-from bench.peers import GAESESS, Peer, with_gaesess
+from bench.ours import GAESESS, Peer, with_gaesess
 from gaesess import _core
 from gaesess.stores.base import Store, record_key
 from gaesess.stores.memcache import MemcacheStore
@@ -101,13 +101,16 @@ def request_pair(store: Store, case: Case = CASES["read"], contents: dict[str, A
 
 @contextmanager
 def raw_get(opened: Opened) -> Iterator[Call]:
-    """Give a call of pymemcache itself that gets the record of a session that lives in memcached."""
+    """Give a call of pymemcache itself that gets the record of a session, by a client such as MemcacheStore makes.
+
+    Of its settings the timeout counts: with one, Python asks the kernel before each send and receive if it may.
+    """
     peer, sids = _stored_in(opened.stores["memcached"]), []
     cookies = cookie_header(peer.issue(LARGE_SESSION), ALONE)
     peer.protocol.request(peer.app(lambda session: sids.append(session.sid)), cookies)()
     expires, _, sid = _core.parse_sid(sids[0])
     key = f"gaesess:{record_key(expires, sid)}"
-    with closing(Client(opened.memcached)) as client:
+    with closing(Client(opened.memcached, connect_timeout=0.5, timeout=0.5, no_delay=True)) as client:
         assert len(client.get(key)) > len(LARGE_SESSION["basket"])
         yield lambda: client.get(key)
 

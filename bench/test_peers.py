@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bench.cases import ALONE, CASES, OTHERS, SESSION, cookie_header, modify
-from bench.peers import PEERS, Codec, Peer
+from bench.ours import Peer
+from bench.peers import PEERS, Codec
 
 APPLICATIONS = [peer for peer in PEERS if isinstance(peer, Peer)]
 KEEP_SESSIONS = [peer for peer in APPLICATIONS if peer.issue(SESSION)]
