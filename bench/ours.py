@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gaesess.asgi
-
 import gaesess.wsgi
 from bench.cases import SESSION, Case, Use, cookie_header, fill
 from bench.interleaved import Pair
