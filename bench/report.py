@@ -94,7 +94,7 @@ GOALS_HEADING = ("", "gaesess (µs)", "held against", "(µs)", "gaesess takes")
 
 
 def goal(what: str, ours: Timing, name: str, its: Timing) -> Goal:
-    return what, with_spread(ours), name, with_spread(its), f"{ours.median / its.median:.2f}x"
+    return what, with_spread(ours), name, with_spread(its), f"{ours.median / its.median:.2g}x"
 
 
 def peer_goals(added: Mapping[str, dict[str, Timing]]) -> Iterator[Goal]:

@@ -57,10 +57,12 @@ def on_cpu(cpu: int) -> Iterator[None]:
 def open_stores() -> Iterator[Opened]:
     """Open every store that can be had here, and stay on memcached's CPU meanwhile.
 
-    memcached is started if the program is there; Datastore is the one of DATASTORE_EMULATOR_HOST.
+    memcached and the Datastore emulator are started if they are installed.
     """
-    with on_cpu(MEMCACHED_CPU), ExitStack() as stack:
+    with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gaesess-bench-")))
+        emulator = services.DATASTORE.found() and stack.enter_context(services.run_datastore_emulator(directory))
+        stack.enter_context(on_cpu(MEMCACHED_CPU))
         sqlite = stack.enter_context(closing(SQLiteStore(directory / "sessions.sqlite3")))
         stores: dict[str, Store] = {"memory": MemoryStore(), "SQLite": sqlite}
         address = None
@@ -68,14 +70,20 @@ def open_stores() -> Iterator[Opened]:
             address = stack.enter_context(services.run_memcached(directory))
             memcached = stack.enter_context(closing(MemcacheStore(address)))
             stores |= {"memcached": memcached, "memcached + SQLite": TieredStore(memcached, sqlite)}
-        if "DATASTORE_EMULATOR_HOST" in os.environ:
-            from gaesess.stores.datastore import DatastoreStore
-
-            datastore = DatastoreStore(namespace="bench")
-            stores["Datastore"] = datastore
+        if emulator:
+            datastore = stores["Datastore"] = _emulated_datastore(emulator)
             if address:
                 stores["memcached + Datastore"] = TieredStore(memcached, datastore)
         yield Opened(stores, address)
+
+
+def _emulated_datastore(address: str) -> Store:
+    from google.cloud import ndb
+
+    from gaesess.stores.datastore import DatastoreStore
+
+    os.environ["DATASTORE_EMULATOR_HOST"] = address
+    return DatastoreStore(ndb.Client(project=services.PROJECT))
 
 
 def operations(store: Store) -> dict[str, Call]:

@@ -1,8 +1,10 @@
 from collections.abc import Mapping
 
 from gaesess._core import MacKey, Token
-from gaesess._core import prepare_key as prepare_key
 
+HMAC: str  # "libcrypto" or "hashlib": what computes it here
+
+def prepare_key(key_id: int, key: bytes) -> MacKey: ...  # one of its own, with the same attributes
 def seal(key: MacKey, token: Token, chunks: int) -> bytes: ...
 def unseal(keys: Mapping[int, MacKey], untrusted: bytes, now: int) -> Token: ...
 def unseal_cookies(keys: Mapping[int, MacKey], untrusted: str, name: str, now: int) -> tuple[Token, int] | None: ...
