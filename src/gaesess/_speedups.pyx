@@ -5,7 +5,7 @@ Only the text of a TypeError may differ. `str` and `bytes` in a signature take e
 declared safe without the GIL, so an interpreter that can do without switches it on: all contexts share one scratch.
 """
 
-import _hashlib
+import sys
 from hmac import compare_digest
 
 from libc.stdint cimport uint8_t, uint32_t
@@ -13,7 +13,7 @@ from libc.string cimport memchr, memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from gaesess import _core
-from gaesess._core import _COUNT_CHARS, KNOWN_FLAGS, MAX_CHUNKS, MAX_U32, POINTER, SUITE, Token
+from gaesess._core import _COUNT_CHARS, KNOWN_FLAGS, MAX_CHUNKS, MAX_U32, POINTER, SHA256_BLOCK_BYTES, SUITE, Token
 from gaesess.errors import BadSignature, ExpiredToken, MalformedToken, UnknownKey
 
 cdef extern from "Python.h":
@@ -63,8 +63,10 @@ for _place in range(4):
     for _index in range(64):
         VALUES[_place][<uint8_t> DIGITS[_index]] = _index << (18 - 6 * _place)
 
+# hashlib's half that is made of OpenSSL: not there in every interpreter, and without a file where it is built in.
+_hashlib = sys.modules.get("_hashlib")
 cdef EVP_MD_CTX *SCRATCH = NULL
-if libcrypto_load(str(getattr(_hashlib, "__file__", None)).encode()):  # built into the interpreter, it has none
+if libcrypto_load(str(getattr(_hashlib, "__file__", None)).encode()):
     SCRATCH = md_ctx_new()
 HMAC = "hashlib" if SCRATCH is NULL else "libcrypto"
 
@@ -76,6 +78,8 @@ cdef class MacKey:
     cdef EVP_MD_CTX *outer_context
 
     def __cinit__(self, int id, bytes inner, bytes outer):
+        if inner is None or outer is None or not len(inner) == len(outer) == SHA256_BLOCK_BYTES:
+            raise ValueError("a prepared key has two blocks of 64 bytes")
         self.id, self.inner, self.outer = id, inner, outer
         if SCRATCH is not NULL:
             self.inner_context = hmac_prepare(<const uint8_t *> PyBytes_AS_STRING(inner))

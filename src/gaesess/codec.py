@@ -68,11 +68,7 @@ def loads(payload: bytes) -> dict[Hashable, Any]:
     """Return the data of `dumps`. Raises MalformedToken for anything else, and for a type not registered any more."""
     try:
         data = unpackb(
-            payload,
-            ext_hook=_mark,
-            list_hook=_restore,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
+            payload, ext_hook=_mark, list_hook=_restore, strict_map_key=False, unicode_errors="surrogatepass"
         )
     except MalformedToken:
         raise

@@ -320,11 +320,17 @@ def test_a_key_that_was_not_prepared(fields):
     agree("unseal", {7: MacKey(*fields)}, SEALED[0], NOW)
 
 
-@pytest.mark.parametrize("loaded_by", ["None", "'/nowhere'"])
-def test_where_no_libcrypto_is_found_hashlib_does_the_same(loaded_by):
-    """As in an interpreter that has _hashlib built in, or an OpenSSL that shows nobody its functions."""
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "sys.modules['_hashlib'] = None",  # an interpreter without OpenSSL
+        "import _hashlib; del _hashlib.__file__",  # one that has it built in
+        "import _hashlib; _hashlib.__file__ = '/nowhere'",
+    ],
+)
+def test_where_no_libcrypto_is_found_hashlib_does_the_same(hidden):
     code = f"""
-import _hashlib; _hashlib.__file__ = {loaded_by}
+import sys; {hidden}
 from gaesess import _core, _speedups
 from core_samples import NOW, SECRET, TOKEN
 key = _speedups.prepare_key(7, SECRET)
@@ -340,6 +346,13 @@ except _core.BadSignature:
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(_core.__file__).parents[1])])
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True)
     assert (done.stdout.strip(), done.stderr) == (b"refused", b"")
+
+
+def test_a_key_of_other_than_whole_blocks_is_refused():
+    """Whose contexts would be prepared from what lies behind it in memory."""
+    for blocks in [(KEY.inner, b""), (KEY.inner[:-1], KEY.outer), (KEY.inner, None)]:
+        with pytest.raises(ValueError, match="64 bytes"):
+            _speedups.MacKey(7, *blocks)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere hashlib may come without a libcrypto that can be found")
