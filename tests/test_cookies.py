@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaesess import _impl
+from gaesess import SessionManager, _impl, generate_key
 from gaesess._core import HEADER_BYTES, MAX_CHUNKS, TAG_BYTES, Token
 from gaesess.cookies import CookiePolicy
 
@@ -183,3 +184,15 @@ def test_one_cookie_holds_nearly_three_kilobytes_by_default() -> None:
 def test_name_that_looks_like_a_chunk_of_another_is_refused(name):
     with pytest.raises(ValueError, match="chunk"):
         CookiePolicy(name)
+
+
+def test_a_name_may_be_the_member_of_an_enum():
+    """The core takes exactly str, so every request would raise."""
+
+    class Names(str, Enum):
+        SESSION = "sid"
+
+    session = SessionManager(generate_key(), cookie_name=Names.SESSION).open("sid=garbage")
+    assert session.get("name") is None
+    session["name"] = "Ada"
+    assert session.commit()[0].startswith("sid=")

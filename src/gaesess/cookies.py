@@ -53,7 +53,7 @@ class CookiePolicy:
         if samesite == "None" and not secure:
             raise ValueError('cookie_samesite="None" needs cookie_secure=True, or browsers drop the cookie')
         _check_prefix(name, path, domain, secure)
-        self.name = name
+        self.name = str.__str__(name)  # the core takes no subclass, such as the member of an enum
         self.secure = secure
         self._place = f"; Path={path}" + (f"; Domain={domain}" if domain else "")
         self._rules = f"; HttpOnly; SameSite={samesite}"

@@ -46,9 +46,6 @@ class SessionMiddleware:
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._respond(environ, start_response)
-
-    def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         session = Session(self.manager, environ.get("HTTP_COOKIE"))
         environ[ENVIRON_KEY] = session
         response = _Response(session, start_response, environ.get("REQUEST_METHOD") == "HEAD")

@@ -5,7 +5,7 @@ import logging
 import pytest
 from wsgi.client import respond
 
-from gaesess import get_current_session
+from gaesess import SessionMiddleware, generate_key, get_current_session
 
 GARBAGE = "gaesess=garbage"
 
@@ -123,3 +123,23 @@ def test_a_terminated_session_takes_its_cookie_with_it(site):
     exchange = client.send()
     assert exchange.headers["Vary"] == "Cookie"
     assert client.cookies == {}
+
+
+def test_an_environ_and_headers_of_subclasses_are_taken():
+    """PEP 3333 wants a dict and a list themselves, but not every server and framework keeps to it."""
+
+    class Environ(dict):
+        pass
+
+    class Headers(list):
+        pass
+
+    def app(environ, start_response):
+        environ["gaesess.session"]["name"] = "Ada"
+        start_response("200 OK", Headers([("Content-Type", "text/plain")]))
+        return [b"written"]
+
+    sent = []
+    middleware = SessionMiddleware(app, cookie_key=generate_key())
+    middleware(Environ(REQUEST_METHOD="GET"), lambda status, headers, exc_info=None: sent.extend(headers))
+    assert [name for name, _ in sent] == ["Content-Type", "Set-Cookie", "Vary"]
