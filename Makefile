@@ -4,7 +4,7 @@ PYTHON ?= python3
 TEST := .venv-test
 DEMO := .venv-demo
 BENCH := .venv-bench
-SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -path '*/demo/*.*')
+SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -path '*/demo/*.*')
 
 .PHONY: demo test lint test-compiled count test-pure bench clean
 

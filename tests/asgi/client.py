@@ -6,9 +6,9 @@ import asyncio
 import threading
 from typing import Any
 
+import wsgi.client
 from wsgi.client import CookieJar
 
-from gaesess import SessionManager, generate_key
 from gaesess.asgi import SessionMiddleware
 from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
@@ -41,26 +41,17 @@ class WatchedStore(FaultyStore):
         return super()._call(method, *arguments, **options)
 
 
-class Site:
-    """One set of session settings: serves applications with it, and tells what their sessions hold."""
+class Site(wsgi.client.Site):
+    """The same as under WSGI, with a store that is watched."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.store = WatchedStore()
-        self.settings = {"cookie_key": generate_key(), "store": self.store, **settings}
+    def make_store(self) -> WatchedStore:
+        return WatchedStore()
 
     def serve(self, app: Any) -> Client:
         return Client(SessionMiddleware(app, **self.settings))
 
-    def data(self, client: Client) -> dict[Any, Any]:
-        """Return what the session holds that the client has a cookie of."""
-        return dict(SessionManager(**self.settings).open(client.cookies.header()))
-
     def visitor(self, app: Any, **data: Any) -> Client:
-        """Return a client that has a session with this data already."""
-        session = SessionManager(**self.settings).open(None)
-        session.update(data)
-        client = self.serve(app)
-        client.cookies.receive(session.commit())
+        client = super().visitor(app, **data)
         self.store.threads.clear()
         self.store.called.clear()
         return client

@@ -1,7 +1,5 @@
 """The middleware under uvicorn, by HTTP and by websocket."""
 
-import os
-import socket
 import sys
 from http.client import HTTPConnection
 
@@ -12,21 +10,12 @@ from websockets.sync.client import connect
 from wsgi.client import CookieJar
 
 
-def accepts(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     directory = tmp_path_factory.mktemp("uvicorn")
     port = services.free_port()
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "asgi.server_app:application"]
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # it runs in another directory
-    with services.running(command, directory, lambda: accepts(port), PYTHONPATH=path):
+    with services.running(command, directory, lambda: services.accepts(port), PYTHONPATH=services.python_path()):
         yield port
 
 

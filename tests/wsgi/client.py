@@ -22,8 +22,11 @@ class Site:
     """One set of session settings: serves applications with it, and tells what their sessions hold."""
 
     def __init__(self, **settings: Any) -> None:
-        self.store = FaultyStore(MemoryStore())
+        self.store = self.make_store()
         self.settings = {"cookie_key": generate_key(), "store": self.store, **settings}
+
+    def make_store(self) -> FaultyStore:
+        return FaultyStore(MemoryStore())
 
     def serve(self, app: Any) -> Client:
         """Return a client of the application under session middleware, with PEP 3333 checked on either side of it."""

@@ -1,6 +1,5 @@
 """The middleware under real servers: that of the standard library, and gunicorn."""
 
-import os
 import socket
 import sys
 import threading
@@ -36,17 +35,10 @@ def run_wsgiref():
 def run_gunicorn(directory):
     port = services.free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "wsgi.server_app:application"]
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # it runs in another directory
-    with services.running(command, directory, lambda: accepts(port), PYTHONPATH=path, HOME=str(directory)):
+    with services.running(
+        command, directory, lambda: services.accepts(port), PYTHONPATH=services.python_path(), HOME=str(directory)
+    ):
         yield port
-
-
-def accepts(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")
