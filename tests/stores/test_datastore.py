@@ -135,6 +135,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[WiredStore]:
 
 
 class TestCloudDatastore(StoreContract):
+    numeric_versions = True
+
     @pytest.fixture
     def store(self, datastore_emulator: str) -> Iterator[Store]:
         with store_at(datastore_emulator) as store:
@@ -142,6 +144,8 @@ class TestCloudDatastore(StoreContract):
 
 
 class TestFirestore(StoreContract):
+    numeric_versions = True
+
     @pytest.fixture
     def store(self, firestore_emulator: str) -> Iterator[Store]:
         with store_at(firestore_emulator) as store:

@@ -18,7 +18,7 @@ from pymemcache.exceptions import MemcacheIllegalInputError
 from gaesess.errors import Conflict, Gone, StoreError, StoreUnavailable
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
-from gaesess.testing import EXPIRY, StoreContract, new_key
+from gaesess.testing import EXPIRY, CacheContract, new_key
 
 LONG_AGO = 1_000_000_000  # Unix seconds, in 2001
 
@@ -30,8 +30,9 @@ def store(memcached: str) -> Iterator[MemcacheStore]:
     store.close()
 
 
-class TestMemcacheStore(StoreContract):
+class TestMemcacheStore(CacheContract):
     forgets_expired = True
+    numeric_versions = True
 
     @pytest.fixture
     def store(self, memcached: str) -> Iterator[MemcacheStore]:
@@ -40,8 +41,9 @@ class TestMemcacheStore(StoreContract):
         store.close()
 
 
-class TestTwoServers(StoreContract):
+class TestTwoServers(CacheContract):
     forgets_expired = True
+    numeric_versions = True
 
     @pytest.fixture
     def store(self, memcached: str, second_memcached: str) -> Iterator[MemcacheStore]:
@@ -92,21 +94,6 @@ def interruptible(memcached: str, sockets: Sockets) -> Iterator[MemcacheStore]:
     store = MemcacheStore(lambda: Client(memcached, timeout=5, connect_timeout=5, socket_module=sockets.module))
     yield store
     store.close()
-
-
-def test_put_stores_a_record_that_is_not_there(store: MemcacheStore) -> None:
-    key = new_key()
-    store.put(key, b"put", expires_at=EXPIRY)
-    assert store.get(key).data == b"put"
-
-
-def test_put_stores_over_a_record_and_makes_its_version_stale(store: MemcacheStore) -> None:
-    key = new_key()
-    version = store.add(key, b"added", expires_at=EXPIRY)
-    store.put(key, b"put", expires_at=EXPIRY)
-    with pytest.raises(Conflict):
-        store.replace(key, b"replaced", expires_at=EXPIRY, version=version)
-    assert store.get(key).data == b"put"
 
 
 def test_another_store_with_the_same_prefix_sees_the_record(store: MemcacheStore, memcached: str) -> None:
@@ -246,6 +233,8 @@ CALLS = {
     "add": lambda store: store.add(new_key(), b"data", expires_at=EXPIRY),
     "replace": lambda store: store.replace(new_key(), b"data", expires_at=EXPIRY, version=1),
     "put": lambda store: store.put(new_key(), b"data", expires_at=EXPIRY),
+    "gets": lambda store: store.gets(new_key()),
+    "cas": lambda store: store.cas(new_key(), b"data", expires_at=EXPIRY, ticket=b"1"),
     "delete": lambda store: store.delete(new_key()),
 }
 

@@ -35,6 +35,8 @@ def store(path: Path) -> Iterator[SQLiteStore]:
 
 
 class TestSQLiteStore(StoreContract):
+    numeric_versions = True
+
     @pytest.fixture
     def store(self, path: Path) -> Iterator[SQLiteStore]:
         store = SQLiteStore(path)

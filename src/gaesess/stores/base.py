@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 MAX_RECORD_BYTES = 1_000_000  # memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
 SHARDS = "0123456789abcdef"
+
+Version: TypeAlias = Any
+"""What tells one state of a record from another: opaque to callers, who hand it back as they got it.
+
+Of a store that is to be the durable one of a TieredStore it is an unsigned 64-bit number.
+"""
 
 
 def record_key(expires: int, sid: bytes) -> str:
@@ -27,10 +33,10 @@ def expired_key_ranges(now: int) -> Iterator[tuple[str, str]]:
 
 
 class Stored(NamedTuple):
-    """A record as read: its bytes, and the version, an unsigned 64-bit number, that `replace` will ask for."""
+    """A record as read: its bytes, and the version that `replace` will ask for (from `gets`: the ticket for `cas`)."""
 
     data: bytes
-    version: int
+    version: Version
 
 
 class Store(Protocol):
@@ -42,18 +48,21 @@ class Store(Protocol):
     All are safe to call from many threads.
     """
 
+    may_forget: bool = False
+    """Whether a record can vanish before its time without having been deleted, as from memory or a cache."""
+
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         """Return the record, or None if there is none. `fresh` reads past any cache; a store without one ignores it."""
         ...
 
-    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+    def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
         """Store a new record and return its version. Raises KeyExists, and leaves the record there, if there is one.
 
         The record may be forgotten from `expires_at` (Unix seconds) on.
         """
         ...
 
-    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
         """Replace the record if it is still at `version`, and return its new version.
 
         Raises Conflict if it was replaced since, Gone if it is not there; in either case nothing is written.
@@ -77,8 +86,28 @@ class Store(Protocol):
 
 
 class Cache(Store, Protocol):
-    """A store that may forget, and that can be filled without asking: the front of a `TieredStore`."""
+    """A store that may forget, and that can be filled without asking: the front of a `TieredStore`.
+
+    One of your own passes `gaesess.testing.CacheContract`.
+    """
+
+    may_forget: bool = True
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         """Store the record whether or not there is one."""
+        ...
+
+    def gets(self, key: str) -> Stored | None:
+        """Return the record with, in place of its version, a ticket for `cas`; None if there is none. One round trip.
+
+        A ticket is opaque, and good for `cas` only.
+        """
+        ...
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        """Store the record if the entry there is still the very one that `ticket` is of. One round trip.
+
+        Raises Conflict if it was written since, Gone if it is not there any more; in either case nothing is written.
+        An entry that was deleted and stored anew never has an old ticket.
+        """
         ...

@@ -13,7 +13,7 @@ from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.stores._pool import Pool
-from gaesess.stores.base import Cache, Stored
+from gaesess.stores.base import Cache, Stored, Version
 
 Connect: TypeAlias = Callable[[], Client]
 T = TypeVar("T")
@@ -72,16 +72,22 @@ class MemcacheStore(Cache):
                 replaced = client.cas(self._prefix + key, value, cas, expire=expire, noreply=False)
             return replaced
 
-        replaced = self._lend(key, replace)
-        if replaced is None:
-            raise Gone("memcached has no record under this key")
-        if not replaced:
-            raise Conflict("the record in memcached was replaced since it was read")
+        _check_replaced(self._lend(key, replace))
         return version + 1
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         value, expire = _value(_first_version(), data), _expiry(expires_at)
         self._lend(key, lambda client: client.set(self._prefix + key, value, expire=expire, noreply=False))
+
+    def gets(self, key: str) -> Stored | None:
+        value, cas = self._lend(key, lambda client: client.gets(self._prefix + key))
+        return None if value is None else Stored(value[VERSION_BYTES:], cas)
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        value, expire = _value(_first_version(), data), _expiry(expires_at)
+        _check_replaced(
+            self._lend(key, lambda client: client.cas(self._prefix + key, value, ticket, expire=expire, noreply=False))
+        )
 
     def delete(self, key: str) -> None:
         self._lend(key, lambda client: client.delete(self._prefix + key, noreply=False))
@@ -137,6 +143,14 @@ def _reason(server: str, error: Exception) -> str:
     if "too large" in str(error):
         return f"memcached {server} refused a record as too large: raise its item size limit, option -I (default 1m)"
     return f"memcached {server} failed: {type(error).__name__}: {error}"
+
+
+def _check_replaced(replaced: bool | None) -> None:
+    """Raise what `cas` of pymemcache says by its answer."""
+    if replaced is None:
+        raise Gone("memcached has no record under this key")
+    if not replaced:
+        raise Conflict("the record in memcached was replaced since it was read")
 
 
 def _first_version() -> int:

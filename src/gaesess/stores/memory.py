@@ -7,7 +7,7 @@ from itertools import count, islice
 from typing import NamedTuple
 
 from gaesess.errors import Conflict, Gone, KeyExists
-from gaesess.stores.base import Cache, Stored
+from gaesess.stores.base import Cache, Stored, Version
 
 
 class _Record(NamedTuple):
@@ -49,6 +49,12 @@ class MemoryStore(Cache):
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         with self._lock:
             self._write(key, data, expires_at)
+
+    def gets(self, key: str) -> Stored | None:
+        return self.get(key)
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        self.replace(key, data, expires_at=expires_at, version=ticket)
 
     def delete(self, key: str) -> None:
         with self._lock:

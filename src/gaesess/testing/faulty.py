@@ -1,0 +1,60 @@
+"""A store that fails when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from gaesess.errors import StoreUnavailable
+from gaesess.stores.base import Cache, Store, Stored, Version
+
+T = TypeVar("T")
+
+
+class FaultyStore:
+    """Passes everything on to a store or a cache, until it is told to fail.
+
+    While `down` is true every call raises StoreUnavailable and does nothing. While `deaf` is true every call does its
+    work and raises StoreUnavailable then, as if the reply were lost.
+    """
+
+    def __init__(self, store: Store | Cache) -> None:
+        self.store = cast(Cache, store)  # what only a cache has is asked of a cache only
+        self.may_forget = store.may_forget
+        self.down = False
+        self.deaf = False
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        return self._call(self.store.get, key, fresh=fresh)
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
+        return self._call(self.store.add, key, data, expires_at=expires_at)
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
+        return self._call(self.store.replace, key, data, expires_at=expires_at, version=version)
+
+    def delete(self, key: str) -> None:
+        self._call(self.store.delete, key)
+
+    def count_expired(self, *, now: int) -> int:
+        return self._call(self.store.count_expired, now=now)
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return self._call(self.store.delete_expired, now=now, limit=limit)
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        self._call(self.store.put, key, data, expires_at=expires_at)
+
+    def gets(self, key: str) -> Stored | None:
+        return self._call(self.store.gets, key)
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        self._call(self.store.cas, key, data, expires_at=expires_at, ticket=ticket)
+
+    def _call(self, method: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        if self.down:
+            raise StoreUnavailable("FaultyStore is down")
+        result = method(*arguments, **options)
+        if self.deaf:
+            raise StoreUnavailable("FaultyStore has lost the reply")
+        return result
