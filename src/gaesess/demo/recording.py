@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gaesess.stores.base import Cache, Store, Stored
+from gaesess.stores.base import Cache, Store, Stored, Version
 
 
 class Call(NamedTuple):
@@ -71,19 +71,16 @@ class RecordedStore(Store):
     def __init__(self, store: Store, engine: str) -> None:
         self._store = store
         self._engine = engine
+        self.may_forget = store.may_forget
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
-        with self._recorded("get") as calls:
-            stored = self._store.get(key, fresh=fresh)
-        if calls and stored is not None:
-            calls[-1] = calls[-1]._replace(size=len(stored.data))
-        return stored
+        return self._read("get", lambda: self._store.get(key, fresh=fresh))
 
-    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+    def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
         with self._recorded("add", len(data)):
             return self._store.add(key, data, expires_at=expires_at)
 
-    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
         with self._recorded("replace", len(data)):
             return self._store.replace(key, data, expires_at=expires_at, version=version)
 
@@ -96,6 +93,13 @@ class RecordedStore(Store):
 
     def delete_expired(self, *, now: int, limit: int) -> int:
         return self._store.delete_expired(now=now, limit=limit)
+
+    def _read(self, verb: str, read: Callable[[], Stored | None]) -> Stored | None:
+        with self._recorded(verb) as calls:
+            stored = read()
+        if calls and stored is not None:
+            calls[-1] = calls[-1]._replace(size=len(stored.data))
+        return stored
 
     @contextmanager
     def _recorded(self, verb: str, size: int | None = None) -> Iterator[list[Call]]:
@@ -118,3 +122,10 @@ class RecordedCache(RecordedStore, Cache):
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         with self._recorded("put", len(data)):
             self._cache.put(key, data, expires_at=expires_at)
+
+    def gets(self, key: str) -> Stored | None:
+        return self._read("gets", lambda: self._cache.gets(key))
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        with self._recorded("cas", len(data)):
+            self._cache.cas(key, data, expires_at=expires_at, ticket=ticket)
