@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 import services
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import ndb
 from google.cloud.datastore_v1 import types
 from grpc import StatusCode
@@ -275,6 +277,123 @@ def test_importing_gaesess_imports_nothing_of_googles() -> None:
     program = "import sys, gaesess, gaesess.stores.base; print([name for name in sys.modules if name[:6] == 'google'])"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert output.strip() == "[]"
+
+
+# Clients and forks
+
+
+FORKING = """
+import os, signal
+from google.cloud import ndb
+from gaesess.stores.datastore import DatastoreStore
+from gaesess.testing import EXPIRY, new_key
+
+def make_client():
+    print("client of", os.getpid(), flush=True)
+    return ndb.Client(project="forking")
+
+def use(store):
+    key = new_key()
+    version = store.add(key, b"data", expires_at=EXPIRY)
+    assert store.get(key) == (b"data", version)
+
+def in_child(act):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a gRPC that does not survive the fork hangs
+        try:
+            act()
+            os._exit(0)
+        except RuntimeError as error:
+            print(error, flush=True)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+def run_forking(program: str, datastore: str, **env: str) -> list[str]:
+    """Run it in a new process, where gRPC has not been used, and return the lines of its output."""
+    completed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING + program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": services.python_path(), "DATASTORE_EMULATOR_HOST": datastore} | env,
+    )
+    return completed.stdout.splitlines()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_store_made_before_a_fork_works_in_every_process_without_fork_support_of_grpc(
+    datastore_emulator: str,
+) -> None:
+    program = """
+store = DatastoreStore(make_client)
+assert [in_child(lambda: use(store)) for _ in range(2)] == [0, 0]
+use(store)
+"""
+    lines = run_forking(program, datastore_emulator, GRPC_ENABLE_FORK_SUPPORT="0")
+    assert len(set(lines)) == len(lines) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_a_process_that_used_the_store_makes_a_client_of_its_own(datastore_emulator: str) -> None:
+    program = """
+store = DatastoreStore(make_client)
+use(store)
+assert in_child(lambda: use(store)) == 0
+use(store)
+"""
+    lines = run_forking(program, datastore_emulator, GRPC_ENABLE_FORK_SUPPORT="1")
+    assert len(set(lines)) == len(lines) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_client_that_was_handed_over_is_refused_in_a_child(datastore_emulator: str) -> None:
+    program = """
+store = DatastoreStore(ndb.Client(project="forking"))
+assert in_child(lambda: use(store)) == 1
+use(store)
+"""
+    (line,) = run_forking(program, datastore_emulator, GRPC_ENABLE_FORK_SUPPORT="1")
+    assert "give it a function that makes the client" in line
+
+
+def test_a_client_is_made_at_the_first_call_and_once(datastore_emulator: str) -> None:
+    with store_at(datastore_emulator) as wired:
+        made: list[ndb.Client] = []
+        store = DatastoreStore(lambda: made.append(wired.client) or wired.client)
+        assert made == []
+        store.get(new_key())
+        store.get(new_key())
+        assert made == [wired.client]
+
+
+def test_a_client_is_made_from_the_environment(datastore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = new_key()
+    with store_at(datastore_emulator) as wired:
+        wired.add(key, b"data", expires_at=EXPIRY)
+        monkeypatch.setenv("DATASTORE_EMULATOR_HOST", datastore_emulator)
+        monkeypatch.setenv("DATASTORE_DATASET", services.PROJECT)
+        found = DatastoreStore(kind=wired.kind).get(key)
+    assert found is not None
+    assert found.data == b"data"
+
+
+@pytest.mark.parametrize("error", [GoogleAuthError("no credentials"), OSError("no project")])
+def test_a_client_that_cannot_be_made_is_an_outage_until_it_can(store: WiredStore, error: Exception) -> None:
+    faults = [error]
+
+    def make() -> ndb.Client:
+        if faults:
+            raise faults.pop()
+        return store.client
+
+    failing = DatastoreStore(make)
+    with pytest.raises(StoreUnavailable, match=str(error)):
+        failing.get(new_key())
+    assert failing.get(new_key()) is None
 
 
 # Expired records

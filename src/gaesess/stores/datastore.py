@@ -7,155 +7,61 @@ set a time-to-live policy (https://cloud.google.com/datastore/docs/ttl) in place
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator
 from itertools import islice
 from secrets import token_bytes, token_hex
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
-import grpc
-from google.api_core.gapic_v1 import routing_header
-from google.api_core.retry import Retry
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.datastore_v1 import types
 from google.cloud.ndb import Client
 from grpc import StatusCode
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._datastore_calls import ERROR_MESSAGES, LOST, NEVER, REFUSED, Aborted, Calls, retrying
 from gaesess.stores.base import Store, Stored, expired_key_ranges
 
-T = TypeVar("T")
+MakeClient: TypeAlias = Callable[[], Client]
 
-MAX_TRIES = 3
 UNFINISHED = types.QueryResultBatch.MoreResultsType.NOT_FINISHED
 MAX_MUTATIONS = 500  # of one commit (https://cloud.google.com/datastore/docs/concepts/limits)
-
-# What to try again after. ABORTED says that nothing was written; UNAVAILABLE leaves open whether something was.
-NEVER: frozenset[StatusCode] = frozenset()
-REFUSED = frozenset({StatusCode.ABORTED})
-LOST = frozenset({StatusCode.ABORTED, StatusCode.UNAVAILABLE})
-
-
-class Aborted(StoreUnavailable):
-    """A transaction had to give way to another; nothing was written."""
-
-
-ERROR_MESSAGES: Mapping[type[StoreError], str] = {
-    KeyExists: "Datastore has an entity under this key already",
-    Conflict: "the Datastore entity was written since it was read: read it again",
-    Gone: "the Datastore entity was deleted",
-    Aborted: "too many transactions contend for this Datastore entity; try again later",
-}
-HINTS = {
-    StatusCode.ABORTED: "too many writes contend for this entity; try again later",
-    StatusCode.DEADLINE_EXCEEDED: "no answer in time, so a write may or may not have landed; is `timeout` too short?",
-    StatusCode.NOT_FOUND: "check the project and the database of the ndb.Client",
-    StatusCode.PERMISSION_DENIED: "the service account needs the role roles/datastore.user",
-    StatusCode.RESOURCE_EXHAUSTED: "a quota of the project is used up",
-    StatusCode.UNAUTHENTICATED: "check the credentials of the ndb.Client",
-    StatusCode.UNAVAILABLE: "it cannot be reached; check the network and, for an emulator, DATASTORE_EMULATOR_HOST",
-}
-
-
-class Calls:
-    """The calls that Datastore answers, each with a deadline, few tries, and errors from our own tree.
-
-    Messages are plain protobuf: proto-plus, which the stub wants around them, costs more than it brings here.
-    """
-
-    def __init__(self, client: Client, timeout: float) -> None:
-        self._stub = client.stub
-        self._timeout = timeout
-        self._target = {"project_id": client.project}
-        if client.database:
-            self._target["database_id"] = client.database
-        self._metadata = (routing_header.to_grpc_metadata(self._target),)  # type: ignore[no-untyped-call]
-
-    def partition(self, namespace: str) -> dict[str, str]:
-        """Return where keys of this namespace live."""
-        return self._target | {"namespace_id": namespace}
-
-    def __call__(
-        self,
-        rpc: str,
-        request_type: Any,
-        *,
-        retry: frozenset[StatusCode] = NEVER,
-        expected: Mapping[StatusCode, type[StoreError]] | None = None,
-        **fields: Any,
-    ) -> Any:
-        """Make a call within `timeout` seconds, tries and all, and return the plain protobuf of the response.
-
-        Raises the error that `expected` has for the status of a failed call, else StoreUnavailable.
-        """
-        request = request_type.wrap(request_type.pb()(**self._target, **fields))
-        method = getattr(self._stub, rpc)
-        deadline = time.monotonic() + self._timeout
-
-        def attempt() -> Any:
-            response = method(request, timeout=deadline - time.monotonic(), metadata=self._metadata)
-            return type(response).pb(response)
-
-        try:
-            return _retrying(attempt, lambda error: isinstance(error, grpc.RpcError) and error.code() in retry)
-        except grpc.RpcError as error:
-            raised = (expected or {}).get(error.code())
-            if raised is not None:
-                raise raised(ERROR_MESSAGES[raised]) from None  # Datastore's own message has the key in it
-            hint = HINTS.get(error.code(), "see the error it was raised from")
-            raise StoreUnavailable(f"Datastore {rpc} failed with {error.code().name}: {hint}") from error
-
-    def lookup(self, key: Any, *, retry: frozenset[StatusCode] = LOST, **fields: Any) -> Any:
-        """Return the EntityResult of a key, read strongly consistent, or None if there is none."""
-        response = self("lookup", types.LookupRequest, keys=[key], retry=retry, **fields)
-        if response.found:
-            return response.found[0]
-        if response.deferred:
-            raise StoreUnavailable("Datastore lookup failed: it put the answer off; try again later")
-        return None
-
-    def commit(self, *mutations: Mapping[str, Any], **fields: Any) -> Any:
-        """Commit and return the result of the first mutation."""
-        mode = "TRANSACTIONAL" if "transaction" in fields else "NON_TRANSACTIONAL"
-        return self("commit", types.CommitRequest, mode=mode, mutations=mutations, **fields).mutation_results[0]
-
-    def begin(self) -> bytes:
-        """Begin a transaction that reads and writes."""
-        options: dict[str, Any] = {"read_write": {}}
-        response = self("begin_transaction", types.BeginTransactionRequest, retry=LOST, transaction_options=options)
-        return bytes(response.transaction)
-
-    def rollback(self, transaction: bytes) -> None:
-        """Let go of what the transaction holds. Should that fail, Datastore does it by itself after a while."""
-        with suppress(StoreUnavailable):
-            self("rollback", types.RollbackRequest, transaction=transaction)
 
 
 class DatastoreStore(Store):
     """Keeps records as entities of one kind.
 
-    `client` is an `ndb.Client`, which names the project, the database and the credentials; without one, one is made
-    from the environment. Entities go into `namespace`, or the client's own if that is None. Each call to Datastore may
-    take `timeout` seconds in all. A method makes one call, but `replace` makes three where Datastore heeds no
-    `base_version`, and four more the first time, to find out.
+    `client` names the project, the database and the credentials. It is a function that makes an `ndb.Client`, called at
+    the first use in each process; None, which makes one from the environment; or an `ndb.Client`. Entities go into
+    `namespace`, or the client's own if that is None. A call to Datastore may take `timeout` seconds in all, tries
+    included. A method makes one call, but `replace` makes three where Datastore heeds no `base_version`, and four more
+    the first time, to find out. A save is a write and, on a conflict or in doubt, a read: so twice `timeout`.
 
-    A process that forks makes its store after the fork: gRPC does not promise that a channel survives one.
+    A store that was made before a fork, under `gunicorn --preload` say, works in the child with a client of its own,
+    but do not call it before: a gRPC that was used in the parent hangs in the child where its fork support is off
+    (https://github.com/grpc/grpc/blob/master/doc/fork_support.md). For the same reason a store that was given an
+    `ndb.Client` raises RuntimeError in a child.
+
+    Raises StoreUnavailable, at the first use, if no client can be made.
     """
 
     def __init__(
         self,
-        client: Client | None = None,
+        client: Client | MakeClient | None = None,
         *,
         kind: str = "GaesessSession",
         namespace: str | None = None,
-        timeout: float = 10.0,
+        timeout: float = 5.0,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
-        client = Client() if client is None else client
-        self._calls = Calls(client, timeout)
+        self._make_client: MakeClient = (
+            _only_in_this_process(client) if isinstance(client, Client) else client or Client
+        )
         self._kind = kind
-        self._partition = self._calls.partition((client.namespace if namespace is None else namespace) or "")
+        self._namespace = namespace
+        self._timeout = timeout
+        self._opened: tuple[int, Calls] | None = None
         self._base_version_heeded: bool | None = None  # not known yet
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
@@ -192,8 +98,22 @@ class DatastoreStore(Store):
             deleted += len(batch)
         return deleted
 
+    @property
+    def _calls(self) -> Calls:
+        """The calls of this process. Threads that ask for them first at once may each make some."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), self._open()
+        return self._opened[1]
+
+    def _open(self) -> Calls:
+        try:
+            client = self._make_client()
+        except (GoogleAuthError, OSError) as error:  # OSError: ndb does not know which project
+            raise StoreUnavailable(f"Datastore cannot be used: {error}") from error
+        return Calls(client, self._namespace, self._timeout)
+
     def _key(self, name: str, kind: str | None = None) -> dict[str, Any]:
-        return {"partition_id": self._partition, "path": [{"kind": kind or self._kind, "name": name}]}
+        return {"partition_id": self._calls.partition, "path": [{"kind": kind or self._kind, "name": name}]}
 
     def _entity(self, name: str, data: bytes, expires_at: int, kind: str | None = None) -> dict[str, Any]:
         return {
@@ -208,7 +128,7 @@ class DatastoreStore(Store):
 
     def _replace_in_transaction(self, entity: Any, version: int) -> int:
         """Replace in a transaction. Of two at once each may make the other give way, so they try again."""
-        return _retrying(lambda: self._transact(entity, version), lambda error: isinstance(error, Aborted))
+        return retrying(lambda: self._transact(entity, version), lambda error: isinstance(error, Aborted))
 
     def _transact(self, entity: Any, version: int) -> int:
         transaction = self._calls.begin()
@@ -249,7 +169,7 @@ class DatastoreStore(Store):
             more = True
             while more:
                 batch = self._calls(
-                    "run_query", types.RunQueryRequest, retry=LOST, partition_id=self._partition, query=query
+                    "run_query", types.RunQueryRequest, retry=LOST, partition_id=self._calls.partition, query=query
                 ).batch
                 yield from (result.entity.key for result in batch.entity_results)
                 # Only a page that is not full is known to be the last: the emulators differ in what they say of others.
@@ -275,21 +195,15 @@ def _stored(found: Any) -> Stored:
     return Stored(found.entity.properties["data"].blob_value, found.version)
 
 
-def _retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:
-    """Make a call at most MAX_TRIES times, a jittered while apart, as long as its error says that it is worth it."""
-    try:
-        return call()  # a Retry around it would cost a tenth of what the call does
-    except (grpc.RpcError, Aborted) as error:
-        failures = [error]
-    more_tries = iter(range(MAX_TRIES - 1))
+def _only_in_this_process(client: Client) -> MakeClient:
+    made_in = os.getpid()
 
-    def try_again(error: BaseException) -> bool:
-        return is_worth_it(error) and next(more_tries, None) is not None
+    def give() -> Client:
+        if os.getpid() != made_in:
+            raise RuntimeError(
+                "DatastoreStore was given an ndb.Client, and the process forked since: gRPC does not promise that a"
+                " channel survives that; give it a function that makes the client, DatastoreStore(lambda: Client(...))"
+            )
+        return client
 
-    def attempt() -> T:
-        if failures:
-            raise failures.pop()
-        return call()
-
-    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(attempt)()  # seconds
-    return result
+    return give

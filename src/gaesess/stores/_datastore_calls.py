@@ -1,0 +1,138 @@
+"""The calls that Datastore answers, over the gRPC stub of an `ndb.Client`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import grpc
+from google.api_core.gapic_v1 import routing_header
+from google.api_core.retry import Retry
+from google.cloud.datastore_v1 import types
+from google.cloud.ndb import Client
+from grpc import StatusCode
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+
+T = TypeVar("T")
+
+MAX_TRIES = 3
+
+# What to try again after. ABORTED says that nothing was written; UNAVAILABLE leaves open whether something was.
+NEVER: frozenset[StatusCode] = frozenset()
+REFUSED = frozenset({StatusCode.ABORTED})
+LOST = frozenset({StatusCode.ABORTED, StatusCode.UNAVAILABLE})
+
+
+class Aborted(StoreUnavailable):
+    """A transaction had to give way to another; nothing was written."""
+
+
+ERROR_MESSAGES: Mapping[type[StoreError], str] = {
+    KeyExists: "Datastore has an entity under this key already",
+    Conflict: "the Datastore entity was written since it was read: read it again",
+    Gone: "the Datastore entity was deleted",
+    Aborted: "too many transactions contend for this Datastore entity; try again later",
+}
+HINTS = {
+    StatusCode.ABORTED: "too many writes contend for this entity; try again later",
+    StatusCode.DEADLINE_EXCEEDED: "no answer in time, so a write may or may not have landed; is `timeout` too short?",
+    StatusCode.NOT_FOUND: "check the project and the database of the ndb.Client",
+    StatusCode.PERMISSION_DENIED: "the service account needs the role roles/datastore.user",
+    StatusCode.RESOURCE_EXHAUSTED: "a quota of the project is used up",
+    StatusCode.UNAUTHENTICATED: "check the credentials of the ndb.Client",
+    StatusCode.UNAVAILABLE: "it cannot be reached; check the network and, for an emulator, DATASTORE_EMULATOR_HOST",
+}
+
+
+class Calls:
+    """Calls by one client into one namespace, each with a deadline, few tries, and errors from our own tree.
+
+    Messages are plain protobuf: proto-plus, which the stub wants around them, costs more than it brings here.
+    """
+
+    def __init__(self, client: Client, namespace: str | None, timeout: float) -> None:
+        self._stub = client.stub
+        self._timeout = timeout
+        self._target = {"project_id": client.project}
+        if client.database:
+            self._target["database_id"] = client.database
+        self._metadata = (routing_header.to_grpc_metadata(self._target),)  # type: ignore[no-untyped-call]
+        self.partition = self._target | {"namespace_id": (client.namespace if namespace is None else namespace) or ""}
+
+    def __call__(
+        self,
+        rpc: str,
+        request_type: Any,
+        *,
+        retry: frozenset[StatusCode] = NEVER,
+        expected: Mapping[StatusCode, type[StoreError]] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Make a call within `timeout` seconds, tries and all, and return the plain protobuf of the response.
+
+        Raises the error that `expected` has for the status of a failed call, else StoreUnavailable.
+        """
+        request = request_type.wrap(request_type.pb()(**self._target, **fields))
+        method = getattr(self._stub, rpc)
+        deadline = time.monotonic() + self._timeout
+
+        def attempt() -> Any:
+            response = method(request, timeout=deadline - time.monotonic(), metadata=self._metadata)
+            return type(response).pb(response)
+
+        try:
+            return retrying(attempt, lambda error: isinstance(error, grpc.RpcError) and error.code() in retry)
+        except grpc.RpcError as error:
+            raised = (expected or {}).get(error.code())
+            if raised is not None:
+                raise raised(ERROR_MESSAGES[raised]) from None  # Datastore's own message has the key in it
+            hint = HINTS.get(error.code(), "see the error it was raised from")
+            raise StoreUnavailable(f"Datastore {rpc} failed with {error.code().name}: {hint}") from error
+
+    def lookup(self, key: Any, *, retry: frozenset[StatusCode] = LOST, **fields: Any) -> Any:
+        """Return the EntityResult of a key, read strongly consistent, or None if there is none."""
+        response = self("lookup", types.LookupRequest, keys=[key], retry=retry, **fields)
+        if response.found:
+            return response.found[0]
+        if response.deferred:
+            raise StoreUnavailable("Datastore lookup failed: it put the answer off; try again later")
+        return None
+
+    def commit(self, *mutations: Mapping[str, Any], **fields: Any) -> Any:
+        """Commit and return the result of the first mutation."""
+        mode = "TRANSACTIONAL" if "transaction" in fields else "NON_TRANSACTIONAL"
+        return self("commit", types.CommitRequest, mode=mode, mutations=mutations, **fields).mutation_results[0]
+
+    def begin(self) -> bytes:
+        """Begin a transaction that reads and writes."""
+        options: dict[str, Any] = {"read_write": {}}
+        response = self("begin_transaction", types.BeginTransactionRequest, retry=LOST, transaction_options=options)
+        return bytes(response.transaction)
+
+    def rollback(self, transaction: bytes) -> None:
+        """Let go of what the transaction holds. Should that fail, Datastore does it by itself after a while."""
+        with suppress(StoreUnavailable):
+            self("rollback", types.RollbackRequest, transaction=transaction)
+
+
+def retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:
+    """Make a call at most MAX_TRIES times, a jittered while apart, as long as its error says that it is worth it."""
+    try:
+        return call()  # a Retry around it would cost a tenth of what the call does
+    except (grpc.RpcError, Aborted) as error:
+        failures = [error]
+    more_tries = iter(range(MAX_TRIES - 1))
+
+    def try_again(error: BaseException) -> bool:
+        return is_worth_it(error) and next(more_tries, None) is not None
+
+    def attempt() -> T:
+        if failures:
+            raise failures.pop()
+        return call()
+
+    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(attempt)()  # seconds
+    return result
