@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import subprocess
+import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +22,13 @@ from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, StoreError, StoreUnavailable
+from gaesess.stores._socket import Socket
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
-from gaesess.testing import EXPIRY, CacheContract, new_key
+from gaesess.testing import EXPIRY, CacheContract, new_key, race
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+FORK_IN_THREADS = "ignore:.* is multi-threaded, use of fork:DeprecationWarning"  # of the threads of gRPC
 LONG_AGO = 1_000_000_000  # Unix seconds, in 2001
 
 
@@ -58,30 +67,62 @@ def second_memcached(memcached: str, tmp_path_factory: pytest.TempPathFactory) -
         yield address
 
 
+class GreenletTimeout(BaseException):
+    """As gevent's Timeout, it is no Exception."""
+
+
+POINTS = ("in connect", "before the command", "in the command", "before the reply", "in the reply")
+
+
 class Sockets:
-    """A socket module for a Client whose sockets raise `interrupt`, once, in place of the next receive."""
+    """A socket module for a Client whose sockets raise `interrupt`, once, when they are at a point of an exchange."""
 
     def __init__(self) -> None:
         self.made: list[socket.socket] = []
         self.interrupt: BaseException | None = None
+        self.point = "before the reply"
+        self.skip = 0  # exchanges to let pass before
         sockets = self
 
-        class Socket(socket.socket):
+        class Interruptible(socket.socket):
             def __init__(self, *arguments: int) -> None:
                 super().__init__(*arguments)
                 sockets.made.append(self)
+                self.received = 0
 
-            def recv(self, *arguments: int) -> bytes:
-                interrupt, sockets.interrupt = sockets.interrupt, None
-                if interrupt is not None:
-                    raise interrupt
-                return super().recv(*arguments)
+            def connect(self, address: object) -> None:
+                sockets.reach("in connect")
+                super().connect(address)
 
-        self.module = types.SimpleNamespace(**{**vars(socket), "socket": Socket})
+            def sendall(self, data: bytes, flags: int = 0) -> None:
+                sockets.reach("before the command")
+                if sockets.is_due("in the command"):
+                    super().sendall(data[: len(data) // 2])
+                    sockets.reach("in the command")
+                self.received = 0
+                super().sendall(data, flags)
 
+            def recv(self, size: int, flags: int = 0) -> bytes:
+                sockets.reach("before the reply")
+                if self.received:
+                    sockets.reach("in the reply")
+                received = super().recv(1 if sockets.is_due("in the reply") else size, flags)
+                self.received += len(received)
+                sockets.skip -= 1
+                return received
 
-class GreenletTimeout(BaseException):
-    """As gevent's Timeout, it is no Exception."""
+        class Interrupted(Socket, Interruptible):
+            """The store's own, on top of one in which it happens."""
+
+        self.module = types.SimpleNamespace(**{**vars(socket), "socket": Interrupted})
+
+    def is_due(self, point: str) -> bool:
+        return self.interrupt is not None and self.skip <= 0 and self.point == point
+
+    def reach(self, point: str) -> None:
+        if self.is_due(point):
+            interrupt, self.interrupt = self.interrupt, None
+            raise interrupt
 
 
 @pytest.fixture
@@ -143,29 +184,138 @@ def test_calls_one_after_the_other_share_a_connection(interruptible: MemcacheSto
     assert len(sockets.made) == 1
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, GreenletTimeout])
-def test_a_connection_interrupted_in_mid_reply_is_closed(
-    interruptible: MemcacheStore, sockets: Sockets, interrupt: type[BaseException]
+EXCHANGES: dict[str, Callable[[MemcacheStore, str, Stored, bytes], object]] = {
+    "get": lambda store, key, record, ticket: store.get(key),
+    "gets": lambda store, key, record, ticket: store.gets(key),
+    "add": lambda store, key, record, ticket: store.add(new_key(), b"new", expires_at=EXPIRY),
+    "put": lambda store, key, record, ticket: store.put(new_key(), b"new", expires_at=EXPIRY),
+    "cas": lambda store, key, record, ticket: store.cas(key, b"new", expires_at=EXPIRY, ticket=ticket),
+    "replace": lambda store, key, record, ticket: store.replace(key, b"new", expires_at=EXPIRY, version=record.version),
+    "delete": lambda store, key, record, ticket: store.delete(new_key()),
+}
+
+
+def interrupt(store: MemcacheStore, sockets: Sockets, call: Callable[[], object], error: type[BaseException]) -> None:
+    sockets.interrupt = error()
+    with pytest.raises(error):
+        call()
+    assert sockets.interrupt is None
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_an_interrupted_call_leaves_no_connection_and_no_reply_to_the_next(
+    interruptible: MemcacheStore, sockets: Sockets, name: str, point: str
 ) -> None:
-    sockets.interrupt = interrupt()
-    with pytest.raises(interrupt):
-        interruptible.put(new_key(), b"data", expires_at=EXPIRY)
+    key, other = new_key(), new_key()
+    interruptible.add(key, b"first", expires_at=EXPIRY)
+    record, ticket = interruptible.get(key), interruptible.gets(key).version
+    version = interruptible.add(other, b"other", expires_at=EXPIRY)
+    if point == "in connect":
+        interruptible.close()
+    sockets.point, sockets.skip = point, 0
+    interrupt(interruptible, sockets, lambda: EXCHANGES[name](interruptible, key, record, ticket), GreenletTimeout)
+    assert [made.fileno() for made in sockets.made if made.fileno() != -1] == []
+    assert interruptible.get(other) == Stored(b"other", version)
+    assert interruptible.get(new_key()) is None
+
+
+@pytest.mark.parametrize("point", POINTS[1:])
+def test_a_replace_interrupted_in_its_second_command_leaves_no_connection_and_no_reply(
+    interruptible: MemcacheStore, sockets: Sockets, point: str
+) -> None:
+    key = new_key()
+    version = interruptible.add(key, b"first", expires_at=EXPIRY)
+    sockets.point, sockets.skip = point, 1
+    replace = partial(interruptible.replace, key, b"second", expires_at=EXPIRY, version=version)
+    interrupt(interruptible, sockets, replace, GreenletTimeout)
+    assert [made.fileno() for made in sockets.made] == [-1]
+    landed = point.endswith("the reply")
+    assert interruptible.get(key).data == (b"second" if landed else b"first")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, GreenletTimeout])
+def test_whatever_ends_an_exchange_early_closes_the_connection(
+    interruptible: MemcacheStore, sockets: Sockets, error: type[BaseException]
+) -> None:
+    put = partial(interruptible.put, new_key(), b"data", expires_at=EXPIRY)
+    interrupt(interruptible, sockets, put, error)
     assert [made.fileno() for made in sockets.made] == [-1]
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, GreenletTimeout])
 def test_an_interrupted_put_does_not_lend_its_reply_to_the_next_call(
-    interruptible: MemcacheStore, sockets: Sockets, interrupt: type[BaseException]
+    interruptible: MemcacheStore, sockets: Sockets
 ) -> None:
+    """The reply that is on its way, STORED, would tell a stale replace that it had won."""
     key = new_key()
     stale = interruptible.add(key, b"first", expires_at=EXPIRY)
     current = interruptible.replace(key, b"second", expires_at=EXPIRY, version=stale)
-    sockets.interrupt = interrupt()
-    with pytest.raises(interrupt):
-        interruptible.put(new_key(), b"data", expires_at=EXPIRY)
+    interrupt(interruptible, sockets, lambda: interruptible.put(new_key(), b"x", expires_at=EXPIRY), GreenletTimeout)
     with pytest.raises(Conflict):
         interruptible.replace(key, b"third", expires_at=EXPIRY, version=stale)
     assert interruptible.get(key) == Stored(b"second", current)
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+import gevent
+from gevent.event import Event
+from gevent.server import StreamServer
+from gevent.socket import create_connection
+from gaesess.stores.memcache import MemcacheStore
+from gaesess.testing import EXPIRY, new_key
+
+host, port = sys.argv[1].split(":")
+may_reply = Event()
+
+def forward(client, address):
+    with create_connection((host, int(port))) as server:
+        while command := client.recv(65536):
+            server.sendall(command)
+            reply = server.recv(65536)
+            client.sendall(reply[:3])
+            may_reply.wait()
+            try:
+                client.sendall(reply[3:])
+            except OSError:
+                return
+
+proxy = StreamServer(("127.0.0.1", 0), forward)
+proxy.start()
+store = MemcacheStore(f"127.0.0.1:{proxy.server_port}", timeout=30)
+may_reply.set()
+keys = {new_key(): b"record %d" % number for number in range(3)}
+for key, data in keys.items():
+    store.add(key, data, expires_at=EXPIRY)
+
+may_reply.clear()
+interrupted = 0
+for key in keys:
+    try:
+        with gevent.Timeout(0.05):
+            store.get(key)
+    except gevent.Timeout:
+        interrupted += 1
+may_reply.set()
+greenlets = [gevent.spawn(store.get, key) for key in keys for _ in range(10)]
+gevent.joinall(greenlets, raise_error=True)
+expected = [data for data in keys.values() for _ in range(10)]
+print(interrupted, [greenlet.value.data for greenlet in greenlets] == expected)
+"""
+
+
+def test_a_greenlet_that_times_out_in_mid_reply_does_not_mix_up_the_others(memcached: str) -> None:
+    pytest.importorskip("gevent")
+    output = subprocess.run(
+        [sys.executable, "-c", GREENLETS, memcached],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": services.python_path()},
+    ).stdout
+    assert output.split() == ["3", "True"]
 
 
 def test_after_a_broken_connection_the_next_call_makes_a_new_one(
@@ -209,7 +359,19 @@ def test_a_change_between_the_two_steps_of_a_replace_is_seen(
     slow.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
+@pytest.mark.filterwarnings(FORK_IN_THREADS)
+def test_no_idle_connection_is_open_across_a_fork(interruptible: MemcacheStore, sockets: Sockets) -> None:
+    race(lambda _: interruptible.get(new_key()), [b""] * 4)
+    assert any(made.fileno() != -1 for made in sockets.made)
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(made.fileno() != -1 for made in sockets.made))
+    assert os.waitpid(child, 0) == (child, 0)
+
+
+@needs_fork
+@pytest.mark.filterwarnings(FORK_IN_THREADS)
 def test_a_forked_child_does_not_read_the_replies_of_its_parent(store: MemcacheStore) -> None:
     ours, theirs = new_key(), new_key()
     store.add(ours, b"parent" * 1000, expires_at=EXPIRY)
@@ -252,6 +414,62 @@ def test_a_server_that_does_not_answer_is_an_outage(call: str) -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreUnavailable, match=f"{address} failed: TimeoutError"):
             CALLS[call](MemcacheStore(address, timeout=0.01))
+
+
+@contextmanager
+def server_that(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Run a server that reads a command of each connection and answers it, and yield its "host:port"."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_trickles_its_reply_is_an_outage(call: str) -> None:
+    """Each byte comes well within the timeout, and the end of the line never."""
+    sent = 0
+
+    def trickle(connection: socket.socket) -> None:
+        nonlocal sent
+        while not select.select([connection], [], [], 0.01)[0]:  # until the client hangs up
+            connection.sendall(b"V")
+            sent += 1
+
+    with server_that(trickle) as address, pytest.raises(StoreUnavailable, match=f"{address} failed: TimeoutError"):
+        CALLS[call](MemcacheStore(address, timeout=0.1))
+    assert sent > 1
+
+
+REPLIES = {
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a record nobody asked for": b"VALUE other 0 1\r\nx\r\nEND\r\n",
+    "no size": b"VALUE key 0\r\n\r\n",
+    "a size that is no number": b"VALUE key 0 x 1\r\n\r\n",
+    "an empty line": b"\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "delete"])
+def test_a_reply_that_is_not_of_a_memcached_is_an_outage(call: str, reply: bytes) -> None:
+    """Of the reply to a delete pymemcache says only whether it was DELETED."""
+    with server_that(lambda connection: connection.sendall(reply)) as address, pytest.raises(StoreUnavailable):
+        CALLS[call](MemcacheStore(address, timeout=5))
 
 
 def test_records_are_spread_over_the_servers(memcached: str, second_memcached: str) -> None:

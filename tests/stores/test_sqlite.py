@@ -17,6 +17,8 @@ from gaesess.stores.base import Stored
 from gaesess.stores.sqlite import SQLiteStore
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+FORK_IN_THREADS = "ignore:.* is multi-threaded, use of fork:DeprecationWarning"  # of the threads of gRPC
 SPAWN = multiprocessing.get_context("spawn")
 INCREMENTS = 40
 FILES = 50  # how two processes meet at a new file is left to chance
@@ -124,7 +126,8 @@ def test_processes_that_start_together_make_the_file_together(tmp_path: Path) ->
         store.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
+@pytest.mark.filterwarnings(FORK_IN_THREADS)
 def test_a_forked_child_opens_connections_of_its_own(store: SQLiteStore) -> None:
     key = new_key()
     version = store.add(key, b"parent", expires_at=EXPIRY)
@@ -139,6 +142,8 @@ def test_a_forked_child_opens_connections_of_its_own(store: SQLiteStore) -> None
     assert store.get(key) == Stored(b"child", version + 1)
 
 
+@needs_fork
+@pytest.mark.filterwarnings(FORK_IN_THREADS)
 def test_no_idle_connection_is_open_across_a_fork(path: Path, store: SQLiteStore) -> None:
     store.get(new_key())
     assert open_files(path) > 0

@@ -13,6 +13,7 @@ from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.stores._pool import Pool
+from gaesess.stores._socket import SocketModule
 from gaesess.stores.base import Cache, Stored, Version
 
 Connect: TypeAlias = Callable[[], Client]
@@ -27,13 +28,16 @@ class MemcacheStore(Cache):
 
     `servers` is "host:port", a list of them, or, for all that pymemcache's Client can do besides (TLS, gevent sockets),
     a function that makes a Client, with timeouts set. `prefix` goes before each key. `timeout` is how many seconds a
-    connect, a send or a receive may take before StoreUnavailable. A key has one server: while that is down its records
-    are unavailable, and no other server stands in, which would have old records once the first is back.
+    connect may take, and a command with its whole reply, before StoreUnavailable. So a call takes at most twice that,
+    `replace` thrice, and what the resolver takes for a host name. (A Client of your own has a timeout for each piece of
+    a reply, and no bound on a server that trickles.) A key has one server: while that is down its records are
+    unavailable, and no other server stands in, which would have old records once the first is back.
     """
 
     # The version that callers know is the first 8 bytes of the value and not memcached's cas number: pymemcache's `add`
     # and `cas` do not tell the new cas number, and a `gets` after them may already see another writer's. So `replace`
-    # compares the version it has read, and by `cas` writes only over what it has compared.
+    # compares the version it has read, and by `cas` writes only over what it has compared. A ticket is the cas number:
+    # one for every write to a memcached, which counts anew when it is started again, and has forgotten all by then.
 
     def __init__(
         self, servers: str | Sequence[str] | Connect, *, prefix: str = "gaesess:", timeout: float = 0.5
@@ -109,7 +113,7 @@ class MemcacheStore(Cache):
             return self._pools[server].lend(use)
         except MemcacheIllegalInputError:  # a bad key or prefix, not an outage
             raise
-        except (MemcacheError, OSError) as error:
+        except (MemcacheError, OSError, LookupError, ValueError) as error:  # the latter two: no reply of a memcached
             raise StoreUnavailable(_reason(server, error)) from error
 
     def _server(self, key: str) -> str:
@@ -136,7 +140,7 @@ def _check(connect: Connect) -> None:
 
 
 def _connector(server: str, timeout: float) -> Connect:
-    return lambda: Client(server, connect_timeout=timeout, timeout=timeout, no_delay=True)
+    return lambda: Client(server, connect_timeout=timeout, timeout=timeout, no_delay=True, socket_module=SocketModule())
 
 
 def _reason(server: str, error: Exception) -> str:
