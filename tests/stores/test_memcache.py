@@ -454,6 +454,18 @@ def test_a_server_that_trickles_its_reply_is_an_outage(call: str) -> None:
     assert sent > 1
 
 
+def test_a_reply_in_many_pieces_leaves_the_next_command_its_whole_timeout(
+    interruptible: MemcacheStore, sockets: Sockets
+) -> None:
+    key = new_key()
+    interruptible.add(key, bytes(100_000), expires_at=EXPIRY)
+    interruptible.get(key)
+    (used,) = sockets.made
+    assert used.gettimeout() < 5
+    interruptible.get(new_key())
+    assert used.gettimeout() == 5
+
+
 REPLIES = {
     "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "a record nobody asked for": b"VALUE other 0 1\r\nx\r\nEND\r\n",

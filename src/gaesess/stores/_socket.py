@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Socket(socket.socket):
-    """One whose timeout is for a command and all of its reply, and not for each piece that arrives.
+    """One whose timeout is for all of a reply, and not for each piece of it that arrives.
 
     A server that sends a byte now and then would otherwise hold a request for as long as it likes.
     """
 
     _timeout: float  # seconds
-    _deadline: float
+    _deadline: float | None = None  # of the reply to the last command, None before its first piece
 
     def settimeout(self, value: float) -> None:  # type: ignore[override]
         self._timeout = value
@@ -28,15 +28,19 @@ class Socket(socket.socket):
             raise
 
     def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]
-        self._deadline = time.monotonic() + self._timeout
-        super().settimeout(self._timeout)
+        if self.gettimeout() != self._timeout:
+            super().settimeout(self._timeout)
+        self._deadline = None
         super().sendall(data, flags)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if self._deadline is None:  # most replies are of one piece: a change of timeout is a system call
+            self._deadline = now + self._timeout
+        elif now < self._deadline:
+            super().settimeout(self._deadline - now)
+        else:
             raise TimeoutError("timed out")
-        super().settimeout(left)
         return super().recv(size, flags)
 
 

@@ -27,11 +27,14 @@ class MemcacheStore(Cache):
     """Keeps records in one memcached, or spread over several.
 
     `servers` is "host:port", a list of them, or, for all that pymemcache's Client can do besides (TLS, gevent sockets),
-    a function that makes a Client, with timeouts set. `prefix` goes before each key. `timeout` is how many seconds a
-    connect may take, and a command with its whole reply, before StoreUnavailable. So a call takes at most twice that,
-    `replace` thrice, and what the resolver takes for a host name. (A Client of your own has a timeout for each piece of
-    a reply, and no bound on a server that trickles.) A key has one server: while that is down its records are
-    unavailable, and no other server stands in, which would have old records once the first is back.
+    a function that makes a Client, with timeouts set. `prefix` goes before each key. A key has one server: while that
+    is down its records are unavailable, and no other server stands in, which would have old records once the first is
+    back.
+
+    `timeout` is how many seconds each may take before StoreUnavailable: to connect, to send a command, and all of its
+    reply. So a server that answers late, or a byte now and then, holds a call for `timeout`, and `replace`, which has
+    two commands, for twice that; at worst it is five times, and what the resolver takes. (A Client of your own has a
+    timeout for each piece of a reply, and so no bound.)
     """
 
     # The version that callers know is the first 8 bytes of the value and not memcached's cas number: pymemcache's `add`
