@@ -9,8 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.log import logger
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
 from gaesess.responses import refusal, vary_by_cookie
 from gaesess.session import Session, current_session
@@ -120,8 +120,8 @@ class _Response:
 
     async def refuse(self, error: StoreUnavailable | SessionTerminated) -> None:
         """Answer in the application's place."""
-        logger().error("refused a response: %s", error)
         answer = refusal(error)
+        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
         headers += _set_cookie(self._session.abandon())
         self.sent = True

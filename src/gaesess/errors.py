@@ -28,7 +28,7 @@ class ExpiredToken(InvalidToken):
 
 
 class RecordGone(InvalidToken):
-    """It points to a record that is not there: the session was terminated, or a cache by itself has evicted it."""
+    """It points to a record that has ended: the session was terminated, or a cache by itself has evicted it."""
 
 
 class SessionTooLarge(GaesessError, ValueError):
@@ -49,6 +49,13 @@ class StoreError(GaesessError):
 
 class StoreUnavailable(StoreError):
     """The store could not answer, or could not confirm a write: it is down, unreachable, too slow or contended."""
+
+
+class SessionDataLoss(StoreUnavailable):
+    """The store has lost what a client was told was saved: it was restored from a backup, emptied, or tampered with.
+
+    To give such a client a new session, catch it and call `session.start()`; `session.terminate()` ends it.
+    """
 
 
 class KeyExists(StoreError):

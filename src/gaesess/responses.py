@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.errors import SessionDataLoss, SessionTerminated, StoreUnavailable
 
 
 class Refusal(NamedTuple):
@@ -21,11 +21,14 @@ class Refusal(NamedTuple):
 
 
 _UNAVAILABLE = Refusal(503, "Service Unavailable", b"The session store did not answer. Please try again in a moment.\n")
+_LOST = Refusal(503, "Service Unavailable", b"The session store has lost your session. Please contact the site.\n")
 _TERMINATED = Refusal(409, "Conflict", b"Your session was ended by another request. Please sign in again.\n")
 
 
 def refusal(error: StoreUnavailable | SessionTerminated) -> Refusal:
     """Return the response to a request whose session could not be read or saved."""
+    if isinstance(error, SessionDataLoss):
+        return _LOST
     return _UNAVAILABLE if isinstance(error, StoreUnavailable) else _TERMINATED
 
 

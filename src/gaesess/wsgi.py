@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.log import logger
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
 from gaesess.responses import refusal, vary_by_cookie
 from gaesess.session import Session, current_session
@@ -149,8 +149,8 @@ class _Response:
                 raise error
             finally:
                 del error  # breaks the reference cycle through the traceback
-        logger().error("refused a response: %s", error)
         answer = refusal(error)
+        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         headers = answer.headers + _set_cookie(self._session.abandon())
         self._sent = self._refused = True
         self._server_write = self._server_start(f"{answer.status} {answer.reason}", headers)
