@@ -14,7 +14,7 @@ from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.sqlite import SQLiteStore
-from gaesess.stores.tiered import MAX_OWED, TieredStore
+from gaesess.stores.tiered import MAX_OWED, SLOW_SECONDS, UNKNOWN, TieredStore, TieredVersion
 from gaesess.testing import EXPIRY, FaultyStore, StoreContract, new_key
 
 
@@ -79,15 +79,15 @@ class World:
         """Another process on the same parts."""
         return TieredStore(self.cache, self.durable, clock=lambda: self.now)
 
-    def add(self, data: bytes = b"first") -> int:
+    def add(self, data: bytes = b"first") -> TieredVersion:
         return self.tiered.add(self.key, data, expires_at=EXPIRY)
 
-    def replace(self, data: bytes, version: int) -> int:
+    def replace(self, data: bytes, version: TieredVersion) -> TieredVersion:
         return self.tiered.replace(self.key, data, expires_at=EXPIRY, version=version)
 
-    def replace_durable_only(self, data: bytes, version: int) -> int:
+    def replace_durable_only(self, data: bytes, version: TieredVersion) -> TieredVersion:
         """A write of a machine that the cache does not hear of."""
-        return self.stored.replace(self.key, data, expires_at=EXPIRY, version=version)
+        return self.stored.replace(self.key, data, expires_at=EXPIRY, version=version.durable)
 
     def evict(self) -> None:
         self.cached.delete(self.key)
@@ -128,40 +128,41 @@ class TestReading:
         world.add()
         cached = world.read_cache_only()
         version = world.replace(b"second", cached.version)
-        assert world.stored.get(world.key) == Stored(b"second", version)
+        assert world.stored.get(world.key) == Stored(b"second", version.durable)
 
     def test_a_fresh_read_passes_an_old_entry_and_mends_it(self, world: World) -> None:
-        version = world.replace_durable_only(b"second", world.add())
+        world.replace_durable_only(b"second", world.add())
         assert world.read().data == b"first"
-        assert world.read(fresh=True) == Stored(b"second", version)
-        assert world.read_cache_only() == Stored(b"second", version)
+        assert world.read(fresh=True).data == b"second"
+        assert world.read_cache_only().data == b"second"
 
-    def test_a_fresh_read_of_what_has_gone_takes_it_out_of_the_cache(self, world: World) -> None:
+    def test_a_fresh_read_leaves_an_entry_of_the_same_version_alone(self, world: World) -> None:
+        """It may have been written quickly."""
+        version = world.add()
+        world.tiered.put_quick(world.key, b"quick", expires_at=EXPIRY, version=version)
+        assert world.read(fresh=True).data == b"first"
+        assert world.read_cache_only().data == b"quick"
+
+    def test_what_is_no_entry_is_a_miss_and_is_mended(self, world: World) -> None:
         world.add()
-        world.stored.delete(world.key)
-        assert world.read(fresh=True) is None
-        assert world.read_cache_only() is None
+        world.cached.put(world.key, b"poison", expires_at=EXPIRY)
+        assert world.read().data == b"first"
+        assert world.read_cache_only().data == b"first"
 
-    def test_an_absent_record_leaves_nothing_in_the_cache(self, world: World) -> None:
+    def test_an_absent_record_leaves_a_mark_in_the_cache_that_says_nothing(self, world: World) -> None:
         assert world.read() is None
-        assert world.cached.get(world.key) is None
+        assert world.cached.get(world.key).data == UNKNOWN
 
-    def test_a_terminated_record_is_a_miss_without_asking_the_durable_store(self, world: World) -> None:
-        world.add()
-        world.tiered.delete(world.key)
-        assert world.read_cache_only() is None
+    def test_a_mark_lasts_as_long_as_its_session(self, world: World) -> None:
+        world.read()
+        assert world.cached.count_expired(now=EXPIRY - 1) == 0
+        assert world.cached.count_expired(now=EXPIRY) == 1
 
-    def test_a_terminated_key_can_be_added_again(self, world: World) -> None:
+    def test_a_deleted_key_can_be_added_again(self, world: World) -> None:
         world.add()
         world.tiered.delete(world.key)
         version = world.add(b"again")
         assert world.tiered.get(world.key) == Stored(b"again", version)
-
-    def test_the_mark_of_a_terminated_record_lasts_as_long_as_its_session(self, world: World) -> None:
-        world.add()
-        world.tiered.delete(world.key)
-        assert world.cached.count_expired(now=EXPIRY - 1) == 0
-        assert world.cached.count_expired(now=EXPIRY) == 1
 
 
 class TestInterleavings:
@@ -172,14 +173,28 @@ class TestInterleavings:
             world.evict()
         world.slow_durable.between["get"] = lambda: world.tiered.delete(world.key)
         assert world.slow.get(world.key, fresh=fresh).data == b"first"
-        assert world.read_cache_only() is None
+        assert world.read() is None
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_slow_reader_brings_nothing_back_if_the_cache_forgets_what_came_after_it(
+        self, world: World, fresh: bool
+    ) -> None:
+        def overtake() -> None:
+            world.tiered.delete(world.key)
+            world.evict()
+
+        world.add()
+        world.evict()
+        world.slow_durable.between["get"] = overtake
+        world.slow.get(world.key, fresh=fresh)
+        assert world.read() is None
 
     def test_a_reader_between_deletion_and_its_mark_brings_nothing_back(self, world: World) -> None:
         world.add()
         world.evict()
         world.slow_durable.between["delete"] = lambda: world.read()
         world.slow.delete(world.key)
-        assert world.read_cache_only() is None
+        assert world.read() is None
 
     @pytest.mark.parametrize("fresh", [False, True])
     def test_a_slow_reader_puts_no_old_record_over_a_new_one(self, world: World, fresh: bool) -> None:
@@ -192,9 +207,19 @@ class TestInterleavings:
 
     def test_a_slow_writer_puts_no_old_record_over_a_newer_one(self, world: World) -> None:
         first = world.add()
-        world.slow_durable.between["replace"] = lambda: world.replace(b"third", first + 1)
-        second = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=first)
-        assert second == first + 1
+        world.slow_durable.between["replace"] = lambda: world.replace(b"third", world.read(fresh=True).version)
+        world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=first)
+        assert world.read().data == b"third"
+
+    def test_a_slow_writer_puts_no_old_record_where_the_cache_forgot_a_newer_one(self, world: World) -> None:
+        def overtake() -> None:
+            world.replace(b"third", world.read(fresh=True).version)
+            world.evict()
+
+        world.add()
+        first = world.read().version
+        world.slow_durable.between["replace"] = overtake
+        world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=first)
         assert world.read().data == b"third"
 
     def test_a_slow_writer_brings_no_terminated_record_back(self, world: World) -> None:
@@ -206,7 +231,7 @@ class TestInterleavings:
     def test_a_writer_interrupted_by_a_deletion_in_the_cache_brings_nothing_back(self, world: World) -> None:
         version = world.add()
         world.slow_durable.between["replace"] = lambda: world.slow_cache.between.update(
-            get=lambda: world.tiered.delete(world.key)
+            gets=lambda: world.tiered.delete(world.key)
         )
         world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
         assert world.read() is None
@@ -219,30 +244,21 @@ class TestInterleavings:
         version = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
         assert world.read_cache_only() == Stored(b"second", version)
 
-    def test_an_old_record_filled_after_the_cache_was_lost_is_out_at_the_next_conflict(self, world: World) -> None:
-        first = world.add()
-        world.evict()
-        world.slow_durable.between["get"] = lambda: world.replace_durable_only(b"second", first)
-        stale = world.slow.get(world.key)
-        with pytest.raises(Conflict):
-            world.replace(b"third", stale.version)
-        assert world.read().data == b"second"
-
 
 class TestConflicts:
-    def test_after_a_conflict_the_next_read_is_the_durable_record(self, world: World) -> None:
+    def test_what_was_written_after_a_conflict_and_a_fresh_read_is_in_the_cache(self, world: World) -> None:
         first = world.add()
-        second = world.replace_durable_only(b"second", first)
+        world.replace_durable_only(b"second", first)
         with pytest.raises(Conflict):
             world.replace(b"third", first)
-        assert world.read() == Stored(b"second", second)
+        world.replace(b"third", world.read(fresh=True).version)
+        assert world.read_cache_only().data == b"third"
 
-    def test_after_gone_the_next_read_is_a_miss(self, world: World) -> None:
-        version = world.add()
-        world.stored.delete(world.key)
-        with pytest.raises(Gone):
-            world.replace(b"second", version)
-        assert world.read() is None
+    def test_a_conflict_leaves_the_ticket_of_the_next_read_good(self, world: World) -> None:
+        """The other writer has told the cache by then: nothing is to be mended, and one round trip writes it."""
+        first = world.add()
+        world.another().replace(world.key, b"second", expires_at=EXPIRY, version=first)
+        assert world.read(fresh=True).version.ticket is not None
 
     def test_a_write_to_a_terminated_record_leaves_it_terminated(self, world: World) -> None:
         version = world.add()
@@ -253,14 +269,40 @@ class TestConflicts:
 
 
 class TestQuick:
-    def put_quick(self, world: World, version: int, data: bytes = b"quick") -> bool:
+    def put_quick(self, world: World, version: TieredVersion | None, data: bytes = b"quick") -> TieredVersion | None:
         return world.tiered.put_quick(world.key, data, expires_at=EXPIRY, version=version)
 
     def test_it_writes_the_cache_and_not_the_durable_store(self, world: World) -> None:
         version = world.add()
-        assert self.put_quick(world, version) is True
+        assert self.put_quick(world, version) == version
         assert world.read() == Stored(b"quick", version)
-        assert world.stored.get(world.key) == Stored(b"first", version)
+        assert world.stored.get(world.key) == Stored(b"first", version.durable)
+
+    def test_another_can_follow(self, world: World) -> None:
+        world.add()
+        version = self.put_quick(world, world.read().version)
+        assert self.put_quick(world, version, b"quicker") == version
+        assert world.read().data == b"quicker"
+
+    def test_a_record_that_the_durable_store_has_not_is_made_durable_by_the_next_normal_write(
+        self, world: World
+    ) -> None:
+        self.put_quick(world, None)
+        version = world.replace(b"durable", world.read().version)
+        assert world.stored.get(world.key) == Stored(b"durable", version.durable)
+        assert world.read_cache_only() == Stored(b"durable", version)
+
+    def test_a_record_that_the_durable_store_has_by_then_is_a_conflict(self, world: World) -> None:
+        self.put_quick(world, None)
+        world.stored.add(world.key, b"other", expires_at=EXPIRY)
+        with pytest.raises(Conflict):
+            world.replace(b"durable", world.read().version)
+        assert world.read(fresh=True).data == b"other"
+
+    def test_it_writes_over_nothing_that_it_has_not_seen(self, world: World) -> None:
+        version = world.add()
+        assert self.put_quick(world, None) is None
+        assert world.read() == Stored(b"first", version)
 
     def test_a_normal_write_can_follow(self, world: World) -> None:
         version = world.add()
@@ -271,24 +313,24 @@ class TestQuick:
     def test_it_refuses_while_the_cache_is_down(self, world: World) -> None:
         version = world.add()
         world.cache.down = True
-        assert self.put_quick(world, version) is False
+        assert self.put_quick(world, version) is None
 
     def test_it_refuses_what_the_cache_has_forgotten(self, world: World) -> None:
         version = world.add()
         world.evict()
-        assert self.put_quick(world, version) is False
+        assert self.put_quick(world, version) is None
         assert world.read().data == b"first"
 
     def test_it_refuses_a_version_that_was_replaced(self, world: World) -> None:
         old = world.add()
         world.replace(b"second", old)
-        assert self.put_quick(world, old) is False
+        assert self.put_quick(world, old) is None
         assert world.read().data == b"second"
 
     def test_it_brings_no_terminated_record_back(self, world: World) -> None:
         version = world.add()
         world.tiered.delete(world.key)
-        assert self.put_quick(world, version) is False
+        assert self.put_quick(world, version) is None
         assert world.read() is None
 
 
@@ -364,7 +406,7 @@ class TestCacheFailures:
             world.tiered.delete(new_key())
         self.recover(world)
         world.tiered.get(new_key())
-        assert world.cached.count_expired(now=EXPIRY) == MAX_OWED
+        assert world.cached.count_expired(now=EXPIRY) == MAX_OWED + 1  # and that of the reader
 
 
 class TestDurableFailures:
@@ -398,13 +440,20 @@ class TestDurableFailures:
         world.durable.down = False
         assert world.read() == Stored(b"first", version)
 
-    def test_a_replace_that_landed_unacknowledged_is_read(self, world: World) -> None:
+    def test_a_failed_replace_leaves_the_record_readable_during_the_outage(self, world: World) -> None:
+        version = world.add()
+        world.durable.down = True
+        with pytest.raises(StoreUnavailable):
+            world.replace(b"second", version)
+        assert world.read().data == b"first"
+
+    def test_a_replace_that_landed_unacknowledged_is_read_fresh(self, world: World) -> None:
         version = world.add()
         world.durable.deaf = True
         with pytest.raises(StoreUnavailable):
             world.replace(b"second", version)
         world.durable.deaf = False
-        assert world.read().data == b"second"
+        assert world.read(fresh=True).data == b"second"
 
     def test_a_failed_deletion_leaves_the_record(self, world: World) -> None:
         version = world.add()
@@ -465,6 +514,16 @@ class TestBreaker:
         cache.between["get"] = read_meanwhile
         tiered.get(world.key)
         assert calls == []
+
+    def test_a_cache_that_answers_slowly_is_left_alone_too(self, world: World) -> None:
+        def slow() -> None:
+            world.now += SLOW_SECONDS + 0.1
+
+        world.add()
+        world.slow_cache.between["gets"] = slow
+        assert world.slow.get(world.key).data == b"first"
+        world.slow_cache.between["gets"] = lambda: pytest.fail("the cache was asked")
+        assert world.slow.get(world.key).data == b"first"
 
     def test_the_pause_is_the_callers_choice(self, world: World) -> None:
         tiered = TieredStore(world.cache, world.stored, retry_after=30.0, clock=lambda: world.now)

@@ -6,34 +6,45 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from gaesess.errors import StoreError, StoreUnavailable
-from gaesess.log import logger
+from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.stores._breaker import Breaker
 from gaesess.stores.base import Cache, Store, Stored
 
 T = TypeVar("T")
 
-# What the cache holds under a key: the durable store's version in 8 bytes and the record, or one of two marks.
+# What the cache holds under a key: the durable store's version in 8 bytes and the record, or a mark.
 VERSION_BYTES = 8
-TERMINATED = b""  # there is no record, do not ask
+NO_VERSION = 2**64 - 1  # the durable store has no such record yet
 UNKNOWN = b"?"  # ask the durable store
 MAX_OWED = 5000  # marks kept for a cache that is away: about 1 MB, and 1 second to write
+SLOW_SECONDS = 0.25  # longer than Datastore takes for a lookup: a cache that answers no faster is worse than none
+
+
+@dataclass(frozen=True)
+class TieredVersion:
+    """The durable store's version, None if it has no such record yet; and the cache's ticket, None if not known."""
+
+    durable: int | None
+    ticket: Any = field(compare=False)
 
 
 class TieredStore(Store):
     """Reads from `cache` where it can, and writes to `durable` first and then to `cache`.
 
-    A cache that fails never fails a call: for `retry_after` seconds it is left alone, and `durable` serves. A record in
-    the cache carries the durable version, so that what was read there can be replaced in the durable store. While
-    `durable` is down, what is in the cache can be read; all else raises StoreUnavailable. `clock` is in seconds.
+    A cache that fails, or takes longer than a quarter of a second, never fails a call: it is left alone for
+    `retry_after` seconds, then one caller tries it, and `durable` serves all the others. So of each process, beyond
+    those it surprises, one request in `retry_after` seconds waits for it, as long as its own timeout. While `durable`
+    is down, what is in the cache can be read; all else raises StoreUnavailable. `clock` is in seconds.
 
-    Old data cannot enter the cache by a slow hand: a reader fills only what has not changed since before it asked the
-    durable store, a writer replaces only the very version that its own follows, and in any doubt the entry becomes
-    UNKNOWN. What remains: an entry that the cache itself drops between two steps, and writes of another machine that
-    the cache did not hear of. The revision floor in the cookie catches an old record; the session manager then reads
-    `fresh`. It does not catch a deletion: what a process deletes that cannot reach the cache may be read there by
-    others, until that process can tell the cache, or the cache forgets.
+    Old data cannot enter the cache by a slow hand: readers and writers change only the very entry that they found there
+    before they asked the durable store, and where it has changed meanwhile it becomes UNKNOWN. What remains: a new
+    record whose entry the cache drops before its writer has put it there, and writes of another machine that the cache
+    did not hear of. The revision floor in the cookie catches an old record; it does not catch a termination: what a
+    process terminates that cannot reach the cache may be read there by others, until that process can tell the cache,
+    or the cache forgets.
     """
 
     def __init__(
@@ -46,54 +57,75 @@ class TieredStore(Store):
     ) -> None:
         self.cache = cache
         self.durable = durable
-        self._breaker = _Breaker(retry_after, clock)
-        self._owed: dict[str, bytes] = {}  # marks that the cache was not there to take
+        self.may_forget = durable.may_forget
+        self._clock = clock
+        self._breaker = Breaker(retry_after, clock)
+        self._owed: dict[str, object] = {}  # keys whose entry is old, which the cache was not there to hear
         self._owed_lock = threading.Lock()
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
-        try:
-            slot = self._ask_cache(lambda cache: cache.get(key))
-        except StoreUnavailable:
-            return self.durable.get(key)
-        if slot is not None and slot.data != UNKNOWN and not fresh:
-            return _unpack(slot.data)
-        stored = self.durable.get(key)
-        if stored is not None or slot is not None:
-            self._fill(key, slot, TERMINATED if stored is None else _pack(stored.data, stored.version))
-        return stored
+        slot = self._look(key)
+        entry = _unpack(slot)
+        if entry is not None and not fresh:
+            return entry
+        stored = self.durable.get(key, fresh=fresh)
+        if stored is None:
+            return None
+        ticket = slot.version if slot else None
+        if slot and (entry is None or entry.version.durable != stored.version):
+            with suppress(StoreError):
+                packed = _pack(stored.data, stored.version)
+                self._ask_cache(lambda cache: cache.cas(key, packed, expires_at=_key_expiry(key), ticket=ticket))
+            ticket = None
+        return Stored(stored.data, TieredVersion(stored.version, ticket))
 
-    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+    def add(self, key: str, data: bytes, *, expires_at: int) -> TieredVersion:
         version = self.durable.add(key, data, expires_at=expires_at)
         try:
             self._ask_cache(lambda cache: cache.add(key, _pack(data, version), expires_at=expires_at))
-        except StoreError:  # it has a newer record by now, or a mark that there is none any more
-            self._put(key, UNKNOWN, expires_at)
-        return version
+        except StoreError:  # it has a newer record by now, or is not there
+            self._forget(key, expires_at)
+        return TieredVersion(version, None)
 
-    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
-        try:
-            new_version = self.durable.replace(key, data, expires_at=expires_at, version=version)
-        except StoreError:  # the caller may have read an old record in the cache, or the write landed unacknowledged
-            self._put(key, UNKNOWN, expires_at)
-            raise
-        if not self._advance(key, version, _pack(data, new_version), expires_at):
-            self._put(key, UNKNOWN, expires_at)
-        return new_version
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: TieredVersion) -> TieredVersion:
+        if version.durable is None:
+            try:
+                durable = self.durable.add(key, data, expires_at=expires_at)
+            except KeyExists as error:
+                raise Conflict("the durable store has a record by now that was in the cache alone") from error
+        else:
+            durable = self.durable.replace(key, data, expires_at=expires_at, version=version.durable)
+        with suppress(Gone):  # the cache has dropped the entry; who reads next fills it
+            try:
+                self._change(key, version, _pack(data, durable), expires_at)
+            except (Conflict, StoreUnavailable):
+                self._forget(key, expires_at)
+        return TieredVersion(durable, None)
 
     def delete(self, key: str) -> None:
         try:
             self.durable.delete(key)
-        except StoreUnavailable:  # it may have landed
-            self._put(key, UNKNOWN, _key_expiry(key))
-            raise
-        self._put(key, TERMINATED, _key_expiry(key))
+        finally:  # it may have landed also if it failed
+            self._forget(key, _key_expiry(key))
 
-    def put_quick(self, key: str, data: bytes, *, expires_at: int, version: int) -> bool:
-        """Change the record in the cache only, where it is at the durable `version`, and return whether that was done.
+    def put_quick(
+        self, key: str, data: bytes, *, expires_at: int, version: TieredVersion | None
+    ) -> TieredVersion | None:
+        """Write to the cache only, where the record is at `version` or, if that is None, not there; return its version.
 
-        If not, because the cache is away or has no such record, make the change durable by `replace`.
+        None says that it was not done, because the cache is away or has another record: make the change durable.
         """
-        return self._advance(key, version, _pack(data, version), expires_at)
+        durable = version.durable if version else None
+        try:
+            self._change(key, version, _pack(data, durable), expires_at)
+        except StoreError:
+            return None
+        return TieredVersion(durable, None)
+
+    def put_cache(self, key: str, data: bytes, *, expires_at: int) -> None:
+        """Write to the cache only, whatever is there, if it can be reached."""
+        with suppress(StoreUnavailable):
+            self._ask_cache(lambda cache: cache.put(key, _pack(data, None), expires_at=expires_at))
 
     def count_expired(self, *, now: int) -> int:
         return self.durable.count_expired(now=now)
@@ -101,38 +133,49 @@ class TieredStore(Store):
     def delete_expired(self, *, now: int, limit: int) -> int:
         return self.durable.delete_expired(now=now, limit=limit)
 
-    def _fill(self, key: str, slot: Stored | None, entry: bytes) -> None:
-        """Store what was read from the durable store, if the cache still is as it was found before that."""
+    def _look(self, key: str) -> Stored | None:
+        """Return what the cache has; if nothing, what keeps the place of what the durable store will be found to have.
 
-        def fill(cache: Cache) -> None:
+        Only so can a reader tell that the cache has dropped, meanwhile, something newer than what he brings.
+        """
+
+        def look(cache: Cache) -> Stored | None:
+            slot = cache.gets(key)
             if slot is None:
-                cache.add(key, entry, expires_at=_key_expiry(key))
-            else:
-                cache.replace(key, entry, expires_at=_key_expiry(key), version=slot.version)
-
-        with suppress(StoreError):
-            self._ask_cache(fill)
-
-    def _advance(self, key: str, version: int, entry: bytes, expires_at: int) -> bool:
-        """Store the entry where the cache has the record at that durable version; return whether it had."""
-
-        def advance(cache: Cache) -> bool:
-            slot = cache.get(key)
-            if slot is None or _durable_version(slot.data) != version:
-                return False
-            cache.replace(key, entry, expires_at=expires_at, version=slot.version)
-            return True
+                with suppress(KeyExists):
+                    cache.add(key, UNKNOWN, expires_at=_key_expiry(key))
+                slot = cache.gets(key)
+            return slot
 
         try:
-            return self._ask_cache(advance)
-        except StoreError:
-            return False
-
-    def _put(self, key: str, entry: bytes, expires_at: int) -> None:
-        try:
-            self._ask_cache(lambda cache: cache.put(key, entry, expires_at=expires_at))
+            return self._ask_cache(look)
         except StoreUnavailable:
-            self._owe(key, TERMINATED if entry == TERMINATED else UNKNOWN)
+            return None
+
+    def _change(self, key: str, version: TieredVersion | None, entry: bytes, expires_at: int) -> None:
+        """Store the entry where the cache has the record at `version`. Raises Conflict, Gone or KeyExists if not."""
+
+        def change(cache: Cache) -> None:
+            ticket = version.ticket if version else None
+            if ticket is None:
+                slot = cache.gets(key)
+                found = _unpack(slot)
+                if (found.version if found else None) != version:
+                    raise Conflict("the cache has another version of the record")
+                if slot is None:
+                    cache.add(key, entry, expires_at=expires_at)
+                    return
+                ticket = slot.version
+            cache.cas(key, entry, expires_at=expires_at, ticket=ticket)
+
+        self._ask_cache(change)
+
+    def _forget(self, key: str, expires_at: int) -> None:
+        """Have nobody believe what the cache has under a key."""
+        try:
+            self._ask_cache(lambda cache: cache.put(key, UNKNOWN, expires_at=expires_at))
+        except StoreUnavailable:
+            self._owe(key)
 
     def _ask_cache(self, question: Callable[[Cache], T]) -> T:
         if not self._breaker.allows():
@@ -140,79 +183,47 @@ class TieredStore(Store):
         try:
             if self._owed:
                 self._pay()
+            began = self._clock()
             answer = question(self.cache)
         except StoreUnavailable as error:
-            self._breaker.fail(error)
+            self._breaker.fail(str(error))
             raise
         except StoreError:  # an answer too
             self._breaker.succeed()
             raise
-        self._breaker.succeed()
+        if self._clock() - began > SLOW_SECONDS:
+            self._breaker.fail(f"it took more than {SLOW_SECONDS} seconds to answer")
+        else:
+            self._breaker.succeed()
         return answer
 
-    def _owe(self, key: str, mark: bytes) -> None:
+    def _owe(self, key: str) -> None:
         with self._owed_lock:
-            self._owed[key] = mark
+            self._owed[key] = object()
             if len(self._owed) > MAX_OWED:
                 del self._owed[next(iter(self._owed))]
 
     def _pay(self) -> None:
-        """Write the marks that a cache which was away has not heard of, before anything is read from it again."""
+        """Mark what a cache that was away has not heard of, before anything is read from it again."""
         with self._owed_lock:
             owed = list(self._owed.items())
-        for key, mark in owed:  # a mark stays owed until it is written, so that no other caller reads past it meanwhile
-            self.cache.put(key, mark, expires_at=_key_expiry(key))
+        for key, debt in owed:  # until it is written it stays owed, so that no other caller reads past it meanwhile
+            self.cache.put(key, UNKNOWN, expires_at=_key_expiry(key))
             with self._owed_lock:
-                if self._owed.get(key) == mark:
+                if self._owed.get(key) is debt:
                     del self._owed[key]
 
 
-class _Breaker:
-    """Says whether to try the cache: not for `retry_after` seconds after a failure, and then one caller alone."""
-
-    def __init__(self, retry_after: float, clock: Callable[[], float]) -> None:
-        self._retry_after = retry_after
-        self._clock = clock
-        self._retry_at: float | None = None  # None while the cache works
-        self._lock = threading.Lock()
-
-    def allows(self) -> bool:
-        if self._retry_at is None:
-            return True
-        with self._lock:
-            now = self._clock()
-            if self._retry_at is not None and now < self._retry_at:
-                return False
-            if self._retry_at is not None:
-                self._retry_at = now + self._retry_after  # this caller tries; the others do without
-            return True
-
-    def fail(self, error: StoreUnavailable) -> None:
-        with self._lock:
-            opens = self._retry_at is None
-            self._retry_at = self._clock() + self._retry_after
-        if opens:
-            logger().warning("the cache fails, the durable store serves alone: %s", error)
-
-    def succeed(self) -> None:
-        if self._retry_at is None:
-            return
-        with self._lock:
-            closes, self._retry_at = self._retry_at is not None, None
-        if closes:
-            logger().info("the cache works again")
+def _pack(data: bytes, version: int | None) -> bytes:
+    return (NO_VERSION if version is None else version).to_bytes(VERSION_BYTES, "big") + data
 
 
-def _pack(data: bytes, version: int) -> bytes:
-    return version.to_bytes(VERSION_BYTES, "big") + data
-
-
-def _unpack(entry: bytes) -> Stored | None:
-    return None if entry == TERMINATED else Stored(entry[VERSION_BYTES:], int.from_bytes(entry[:VERSION_BYTES], "big"))
-
-
-def _durable_version(entry: bytes) -> int | None:
-    return int.from_bytes(entry[:VERSION_BYTES], "big") if len(entry) >= VERSION_BYTES else None
+def _unpack(slot: Stored | None) -> Stored | None:
+    if slot is None or len(slot.data) < VERSION_BYTES:
+        return None
+    number = int.from_bytes(slot.data[:VERSION_BYTES], "big")
+    durable = None if number == NO_VERSION else number
+    return Stored(slot.data[VERSION_BYTES:], TieredVersion(durable, slot.version))
 
 
 def _key_expiry(key: str) -> int:
