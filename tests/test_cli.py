@@ -165,9 +165,9 @@ def test_cleanup_of_a_datastore_without_credentials_fails_with_a_message(
 def test_cleanup_of_a_datastore_without_its_package_fails_with_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "google.auth.exceptions", None)  # what an import then raises is the real error
+    monkeypatch.setitem(sys.modules, "gaesess.stores.datastore", None)  # what its import then raises is the real error
     assert cli.main(["cleanup", "--datastore"]) == 1
-    assert "google.auth" in capsys.readouterr().err
+    assert "gaesess.stores.datastore" in capsys.readouterr().err
 
 
 def test_interrupted_it_ends_with_the_status_of_an_interrupt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaesess import codec
+from gaesess._core import RECORDED, Token
 from gaesess.contents import Contents
-from gaesess.errors import MalformedToken
+from gaesess.errors import MalformedToken, StoreUnavailable
+from gaesess.records import REMEMBERED_WRITES, Record
 
 LOADED = {"count": 1, "name": "ada", "cart": ["tea"], "nested": ({"deep": [1]},), "when": None}
 
@@ -188,8 +190,21 @@ def test_quickness_ends_with_saving(contents: Contents) -> None:
 # -- replayed on what another request has saved
 
 
+SID = bytes(range(16))
+EXPIRY = 4_000_000_000
+
+
+def record_of(payload: bytes, *writes: bytes, revision: int = 2, sid: bytes = SID) -> Record:
+    """Return a record as another request left it, with the ids of its latest writes."""
+    return Record(token_of(payload, revision, sid), 1, writes or (b"another!",))
+
+
+def token_of(payload: bytes, revision: int, sid: bytes = SID) -> Token:
+    return Token(RECORDED, EXPIRY, 0, revision, sid, payload)
+
+
 def rebased(contents: Contents, **fresh: Any) -> Any:
-    contents.rebase(codec.dumps(LOADED | fresh))
+    contents.rebase(record_of(codec.dumps(LOADED | fresh)))
     return contents.data
 
 
@@ -205,7 +220,7 @@ def test_a_written_key_wins_over_the_other_write(contents: Contents) -> None:
 
 def test_a_written_key_wins_over_the_other_deletion(contents: Contents) -> None:
     contents.write("count", 2)
-    contents.rebase(codec.dumps({}))
+    contents.rebase(record_of(codec.dumps({})))
     assert contents.data == {"count": 2}
 
 
@@ -216,13 +231,13 @@ def test_a_deleted_key_stays_deleted(contents: Contents) -> None:
 
 def test_a_key_deleted_by_both_is_no_error(contents: Contents) -> None:
     contents.delete("count")
-    contents.rebase(codec.dumps({"name": "ada"}))
+    contents.rebase(record_of(codec.dumps({"name": "ada"})))
     assert contents.data == {"name": "ada"}
 
 
 def test_a_key_deleted_by_the_other_is_gone_if_it_was_only_read(contents: Contents) -> None:
     contents.read("cart")
-    contents.rebase(codec.dumps({"name": "ada"}))
+    contents.rebase(record_of(codec.dumps({"name": "ada"})))
     assert contents.data == {"name": "ada"}
 
 
@@ -277,10 +292,10 @@ def test_a_value_in_the_hands_of_the_application_is_still_the_sessions(contents:
     assert changed_data(contents) == LOADED | {"name": "bob", "cart": ["tea", "milk"]}
 
 
-def test_fresh_data_that_cannot_be_read_are_malformed_and_change_nothing(contents: Contents) -> None:
+def test_a_record_that_cannot_be_read_here_is_an_outage_and_changes_nothing(contents: Contents) -> None:
     contents.write("count", 2)
-    with pytest.raises(MalformedToken):
-        contents.rebase(b"\xc1")
+    with pytest.raises(StoreUnavailable):
+        contents.rebase(record_of(b"\xc1"))
     assert changed_data(contents) == LOADED | {"count": 2}
 
 
@@ -293,7 +308,7 @@ def test_changes_of_different_keys_are_all_kept(before: Any, mine: Any, others: 
     apply(others, there)
     apply(others, in_turn)
     apply(mine, in_turn)
-    here.rebase(there.encode())
+    here.rebase(record_of(there.encode()))
     assert here.data == in_turn.data
 
 
@@ -304,8 +319,174 @@ def test_of_changes_of_the_same_key_the_replayed_one_wins(before: Any, mine: Any
     apply(others, there)
     ours, theirs = dict(here.data), dict(there.data)
     touched = {key for key in mine if ours.get(key) != before.get(key)}
-    here.rebase(there.encode())
+    here.rebase(record_of(there.encode()))
     for key in touched:
         assert here.data.get(key) == ours.get(key)
     for key in before.keys() - mine.keys():
         assert here.data.get(key) == theirs.get(key)
+
+
+# -- added to
+
+
+def test_an_amount_is_added_to_what_is_there(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.add("cart", ["milk"])
+    assert contents.data == LOADED | {"count": 3, "cart": ["tea", "milk"]}
+
+
+def test_what_is_not_there_starts_at_nothing() -> None:
+    contents = Contents()
+    contents.add("count", 2)
+    contents.add("cart", ["milk"])
+    assert contents.data == {"count": 2, "cart": ["milk"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "amount"), [("name", 1), ("when", 1), ("cart", 1), ("count", ["milk"]), ("when", ["x"])]
+)
+def test_nothing_is_added_to_what_is_of_another_type(contents: Contents, key: str, amount: Any) -> None:
+    with pytest.raises(TypeError, match=repr(key)):
+        contents.add(key, amount)
+    assert contents.changed_payload() is None
+
+
+def test_amounts_add_up_with_those_of_others(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.add("count", 3)
+    contents.add("cart", ["milk"])
+    assert rebased(contents, count=10, cart=["tea", "bread"]) == LOADED | {
+        "count": 15,
+        "cart": ["tea", "bread", "milk"],
+    }
+
+
+def test_amounts_add_up_replay_after_replay(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.add("cart", ["milk"])
+    rebased(contents, count=5, cart=["tea", "bread"])
+    assert rebased(contents, count=6, cart=["bread"]) == LOADED | {"count": 8, "cart": ["bread", "milk"]}
+
+
+def test_an_amount_added_to_what_others_have_deleted_is_all_there_is(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.add("cart", ["milk"])
+    contents.rebase(record_of(codec.dumps({})))
+    assert contents.data == {"count": 2, "cart": ["milk"]}
+
+
+def test_an_amount_added_to_what_others_have_made_another_type_wins(contents: Contents) -> None:
+    contents.add("count", 2)
+    assert rebased(contents, count="many")["count"] == 3
+
+
+@pytest.mark.parametrize("first", ["set", "delete", "clear", "quick"])
+def test_an_amount_added_after_another_write_is_part_of_that(contents: Contents, first: str) -> None:
+    if first == "set":
+        contents.write("count", 100)
+    elif first == "quick":
+        contents.write("count", 100, quick=True)
+    elif first == "delete":
+        contents.delete("count")
+    else:
+        contents.clear()
+    contents.add("count", 2)
+    mine = contents.data["count"]
+    assert rebased(contents, count=7)["count"] == mine
+
+
+def test_a_write_after_an_amount_was_added_wins(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.write("count", 100)
+    assert rebased(contents, count=7)["count"] == 100
+
+
+def test_a_list_changed_in_other_ways_too_wins_as_it_is(contents: Contents) -> None:
+    contents.add("cart", ["milk"])
+    contents.read("cart").pop(0)
+    assert rebased(contents, cart=["tea", "bread"])["cart"] == ["milk"]
+
+
+def test_a_list_in_the_hands_of_the_application_is_still_the_sessions_after_a_replay(contents: Contents) -> None:
+    cart = contents.read("cart")
+    contents.add("cart", ["milk"])
+    rebased(contents, cart=["tea", "bread"])
+    cart.append("salt")
+    assert contents.data["cart"] == ["tea", "bread", "milk", "salt"]
+
+
+# -- attempts to save whose outcome is not known
+
+
+def attempt(contents: Contents, write_id: bytes = b"mine....", revision: int = 2) -> bytes:
+    payload = contents.encode()
+    contents.attempted(write_id, token_of(payload, revision))
+    return payload
+
+
+def test_an_attempt_that_has_landed_is_not_replayed(contents: Contents) -> None:
+    contents.write("count", 2)
+    contents.delete("name")
+    attempt(contents)
+    contents.rebase(record_of(codec.dumps(LOADED | {"count": 7}), b"another!", b"mine....", revision=3))
+    assert contents.data == LOADED | {"count": 7}
+
+
+def test_amounts_of_an_attempt_that_has_landed_are_not_added_again(contents: Contents) -> None:
+    contents.add("count", 2)
+    contents.add("cart", ["milk"])
+    payload = attempt(contents)
+    contents.rebase(record_of(payload, b"mine...."))
+    assert contents.changed_payload() is None
+    assert contents.data == LOADED | {"count": 3, "cart": ["tea", "milk"]}
+
+
+def test_what_was_added_after_an_attempt_that_has_landed_is_replayed(contents: Contents) -> None:
+    contents.add("count", 2)
+    attempt(contents)
+    contents.add("count", 5)
+    contents.write("name", "bob")
+    contents.rebase(record_of(codec.dumps(LOADED | {"count": 103}), b"another!", b"mine....", revision=3))
+    assert contents.data == LOADED | {"count": 108, "name": "bob"}
+
+
+def test_an_attempt_that_has_not_landed_is_replayed(contents: Contents) -> None:
+    contents.add("count", 2)
+    attempt(contents)
+    assert rebased(contents, count=100)["count"] == 102
+
+
+def test_a_clearing_that_has_landed_does_not_clear_what_came_after_it(contents: Contents) -> None:
+    contents.clear()
+    attempt(contents)
+    contents.rebase(record_of(codec.dumps({"other": 1}), b"another!", b"mine....", revision=3))
+    assert contents.data == {"other": 1}
+
+
+def test_an_attempt_that_may_be_too_far_back_is_an_outage(contents: Contents) -> None:
+    contents.add("count", 2)
+    attempt(contents)
+    writes = [b"%8d" % number for number in range(REMEMBERED_WRITES)]
+    with pytest.raises(StoreUnavailable):
+        contents.rebase(record_of(codec.dumps(LOADED), *writes, revision=2 + REMEMBERED_WRITES))
+
+
+def test_an_attempt_under_another_id_is_left_for_that_ids_record(contents: Contents) -> None:
+    contents.add("count", 2)
+    payload = attempt(contents)
+    contents.rebase(record_of(codec.dumps(LOADED), b"another!", revision=100, sid=bytes(16)))
+    contents.rebase(record_of(payload, b"mine...."))
+    assert contents.data["count"] == 3
+
+
+def test_attempts_are_over_once_the_session_is_saved(contents: Contents) -> None:
+    contents.write("count", 2)
+    contents.saved(attempt(contents))
+    contents.write("count", 3)
+    contents.rebase(record_of(codec.dumps(LOADED | {"count": 7}), b"mine....", revision=3))
+    assert contents.data["count"] == 3
+
+
+def test_attempts_are_counted(contents: Contents) -> None:
+    counts = [contents.attempted(b"%8d" % number, token_of(b"", 2)) for number in range(3)]
+    assert counts == [1, 2, 3]

@@ -8,6 +8,7 @@ from gaesess.contents cimport Contents
 cdef class ActiveSession:
     cdef public object token, home, version, cookie
     cdef public Contents contents
+    cdef public tuple writes
     cdef public list replaced
     cdef public bint unsaved
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from gaesess._core import POINTER, Token
 from gaesess.contents import Contents
+
+if TYPE_CHECKING:
+    from gaesess.stores.base import Version
 
 
 class Home(Enum):
@@ -19,21 +23,23 @@ class ActiveSession:
     """Who it is, what it holds, where it lives.
 
     `token` is its identity, and what was last read or saved. `version` is that of its record in the store, None if it
-    is not known to have one. `replaced` are the identities given up in this request, whose records go once the new one
-    is safe; with a version where the new one goes on from that record. `unsaved` says that it is new, or that a save
-    failed on the way. `cookie` is the token that the client has to hear of, if there is one.
+    is not known to have one, and `writes` are the ids of the record's latest writes. `replaced` are the identities
+    given up in this request, whose records end once the new one is safe; with a version where the new one goes on from
+    that record. `unsaved` says that it is new, or that a save failed on the way. `cookie` is the token that the client
+    has to hear of, if there is one.
     """
 
-    __slots__ = ("contents", "cookie", "home", "replaced", "token", "unsaved", "version")
+    __slots__ = ("contents", "cookie", "home", "replaced", "token", "unsaved", "version", "writes")
 
     def __init__(
         self,
         token: Token,
         contents: Contents | None = None,
         home: Home = Home.COOKIE,
-        version: int | None = None,
+        version: Version | None = None,
         *,
-        replaced: list[tuple[Token, int | None]] | None = None,
+        writes: tuple[bytes, ...] = (),
+        replaced: list[tuple[Token, Version | None]] | None = None,
         unsaved: bool = True,
         cookie: Token | None = None,
     ) -> None:
@@ -41,13 +47,14 @@ class ActiveSession:
         self.contents = contents or Contents()
         self.home = home
         self.version = version
+        self.writes = writes
         self.replaced = replaced or []
         self.unsaved = unsaved
         self.cookie = cookie
 
-    def all_tokens(self) -> list[Token]:
-        """Return every identity under which the store may have a record."""
-        return [self.token, *(token for token, _ in self.replaced)]
+    def identities(self) -> list[tuple[Token, Version | None]]:
+        """Return every identity under which the store may have a record, with that record's version if it is known."""
+        return [(self.token, self.version), *self.replaced]
 
     def as_cookie(self) -> Token:
         """Return the token as its cookie carries it: whole, or as a pointer into the store."""

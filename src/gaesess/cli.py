@@ -74,7 +74,9 @@ def _genkey(options: argparse.Namespace) -> None:
 
 def _cleanup(options: argparse.Namespace) -> None:
     if options.sqlite is None:
-        _delete_expired(_open_datastore(options.datastore))
+        from gaesess.stores.datastore import DatastoreStore
+
+        _delete_expired(DatastoreStore(namespace=options.datastore))
     else:
         with closing(_open_sqlite(options.sqlite)) as store:
             _delete_expired(store)
@@ -84,17 +86,6 @@ def _open_sqlite(path: str) -> SQLiteStore:
     if not Path(path).is_file():  # SQLiteStore would make one, and a mistyped name would look like a job done
         raise StoreUnavailable(f"there is no file {path!r}")
     return SQLiteStore(path)
-
-
-def _open_datastore(namespace: str) -> Store:
-    from google.auth.exceptions import GoogleAuthError
-
-    from gaesess.stores.datastore import DatastoreStore
-
-    try:
-        return DatastoreStore(namespace=namespace)
-    except (GoogleAuthError, OSError) as error:
-        raise StoreUnavailable(f"Datastore cannot be used: {error}") from error
 
 
 def _delete_expired(store: Store) -> None:

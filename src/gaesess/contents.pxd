@@ -6,7 +6,7 @@ cimport cython
 cdef class Contents:
     cdef public dict data
     cdef public bytes payload
-    cdef dict _written
+    cdef dict _written, _attempts
     cdef bint _cleared, _exposed
 
     cpdef read(self, key)

@@ -13,6 +13,7 @@ from gaesess.errors import SessionClosed, StoreUnavailable
 if TYPE_CHECKING:
     from gaesess.cookies import HeaderFields
     from gaesess.manager import SessionManager
+    from gaesess.stores.base import Version
 
 
 class State(Enum):
@@ -52,8 +53,8 @@ class LazySession:
         self._token: Token | None = None  # of the cookie
         self._unread = True
         self._active: ActiveSession | None = None
-        self._outage: str | None = None  # what `read_ahead` met with
-        self._ended: list[Token] = []  # identities terminated in this request whose records are not yet deleted
+        self._outage: StoreUnavailable | None = None  # what `read_ahead` met with
+        self._ended: list[tuple[Token, Version | None]] = []  # terminated in this request, and the store not yet told
         self._signed_out = False
         self._accessed = False
         self._closed = False
@@ -112,8 +113,9 @@ class LazySession:
         """
         self._check_open()
         token = self._manager.new_token(expiration_ts, ssl_only)
-        self._ended += self._identities()
-        self.resume(ActiveSession(token, replaced=[(old, None) for old in self._ended]))
+        if self._unread or self._active:
+            self._ended += self._identities()
+        self.resume(ActiveSession(token, replaced=[(old, None) for old, _ in self._ended]))
         self._ended = []
 
     # -- for middleware
@@ -133,7 +135,7 @@ class LazySession:
         try:
             self._read()
         except StoreUnavailable as error:
-            self._outage = str(error)
+            self._outage = error
 
     def close(self) -> bool:
         """Take no more changes, and return whether `commit` would wait for the store.
@@ -185,7 +187,7 @@ class LazySession:
         self._accessed = True  # even if the store cannot answer: what the application then says depends on the cookie
         if self._unread:
             if self._outage:
-                raise StoreUnavailable(self._outage)
+                raise self._outage.with_traceback(None)
             self._read()
         return self._active
 
@@ -194,13 +196,13 @@ class LazySession:
         self._active = self._manager.activate(token) if token else None
         self._unread = False
 
-    def _identities(self) -> list[Token]:
-        """Return the identities under which the store may have a record, without asking the store."""
+    def _identities(self) -> list[tuple[Token, Version | None]]:
+        """Return the identities under which the store may have a record, and versions, without asking the store."""
         self._accessed = True
         if self._active:
-            return self._active.all_tokens()
+            return self._active.identities()
         token = self._authenticate()
-        return [token] if token else []
+        return [(token, None)] if token else []
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,7 +5,7 @@ from gaesess.placement cimport Placement
 
 cdef class SessionManager:
     cdef public CookiePolicy cookie
-    cdef object _clock, _lifetime, _idle_seconds, _keys, _records
+    cdef object _clock, _lifetime, _idle_seconds, _keys, _label, _records
     cdef Placement _placement
 
     cpdef now(self)

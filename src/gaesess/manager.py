@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Literal
 
-from gaesess import _impl
+from gaesess import _impl, events
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.active import ActiveSession, Home
 from gaesess.contents import Contents
 from gaesess.cookies import CookiePolicy, HeaderFields, join_cookie_fields
-from gaesess.errors import ExpiredToken, InvalidToken, RecordGone
+from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge, StoreUnavailable
 from gaesess.keys import Keyring
-from gaesess.log import logger
 from gaesess.placement import Placement
+from gaesess.recorder import Recorder
 from gaesess.records import Records
 from gaesess.session import Session
-from gaesess.stores.base import Store
+from gaesess.stores.base import Store, Version
 
 DEFAULT_LIFETIME = timedelta(days=7)
 MAX_LIFETIME = timedelta(days=400)  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
@@ -34,6 +35,8 @@ class SessionManager:
     idle_timeout: how long it lasts from its last use, if that is less.
     store: where sessions live that outgrow the cookie; without one they raise SessionTooLarge.
     no_datastore: use only the cache of a TieredStore.
+    outage: what a save comes to while the durable store of a TieredStore is down: "raise" StoreUnavailable, or
+    "degrade", which saves in the cache alone until the next save that the durable store takes.
     cookie_only_threshold: how many bytes of session data stay in the cookie, by default as many as one cookie holds.
     cookie_...: see CookiePolicy.
 
@@ -48,6 +51,7 @@ class SessionManager:
         cookie_only_threshold: int | None = None,
         *,
         store: Store | None = None,
+        outage: Literal["raise", "degrade"] = "raise",
         retired_keys: Iterable[str | bytes] = (),
         idle_timeout: timedelta | None = None,
         cookie_name: str = "gaesess",
@@ -61,6 +65,8 @@ class SessionManager:
             raise ValueError(f"lifetime is zero, or from a second to {MAX_LIFETIME.days} days, not {lifetime}")
         if idle_timeout is not None and idle_timeout < timedelta(minutes=1):
             raise ValueError(f"idle_timeout is None or at least a minute, not {idle_timeout}")
+        if outage not in ("raise", "degrade"):
+            raise ValueError(f'outage is "raise" or "degrade", not {outage!r}')
         self.cookie = CookiePolicy(
             cookie_name, path=cookie_path, domain=cookie_domain, secure=cookie_secure, samesite=cookie_samesite
         )
@@ -70,16 +76,18 @@ class SessionManager:
         keyring = Keyring(cookie_key, retired_keys, cookie_name=cookie_name)
         self._keys = keyring.cookie
         if no_datastore and store is not None:
-            from gaesess.stores.tiered import TieredStore  # not for every process: see log.py
+            from gaesess.stores.tiered import TieredStore  # not in every process
 
             if not isinstance(store, TieredStore):
                 raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
             store = store.cache
-        self._records = Records(store, keyring.record, self.now) if store is not None else None
+        self._label = keyring.label
+        self._records = Records(store, keyring, self.now) if store is not None else None
+        recorder = Recorder(self._records, self._label, degrades=outage == "degrade") if self._records else None
         cookie_bytes = self.cookie.payload_limit(1)
         if cookie_only_threshold is not None:
             cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
-        self._placement = Placement(self._records, cookie_bytes, self.now)
+        self._placement = Placement(self._records, recorder, cookie_bytes, self.now)
 
     @property
     def has_store(self) -> bool:
@@ -134,7 +142,7 @@ class SessionManager:
                 raise ExpiredToken("token has been idle for too long")
             return found
         except InvalidToken as error:
-            self._log_ignored(error)
+            self._refuse_cookie(error)
             return None, self._cookies_taken(cookie_header)
 
     def _cookies_taken(self, cookie_header: str) -> int:
@@ -153,19 +161,23 @@ class SessionManager:
                 return self._read_record(token)
             return ActiveSession(token, Contents(token.payload), unsaved=False)
         except InvalidToken as error:
-            self._log_ignored(error)
+            self._refuse_cookie(error)
             return None
 
     def _read_record(self, pointer: Token) -> ActiveSession:
         if self._records is None:
             raise RecordGone("token points into a store, and there is none")
-        record, version = self._records.read(pointer)
-        token = record._replace(issued=pointer.issued)
-        return ActiveSession(token, Contents(record.payload), Home.STORE, version, unsaved=False)
+        record = self._records.read(pointer)
+        try:
+            contents = Contents(record.token.payload)
+        except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
+            raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
+        token = record.token._replace(issued=pointer.issued)
+        return ActiveSession(token, contents, Home.STORE, record.version, writes=record.writes, unsaved=False)
 
-    def _log_ignored(self, error: InvalidToken) -> None:
-        log = logger().info if isinstance(error, ExpiredToken) else logger().warning
-        log("ignored the cookie %s: %s", self.cookie.name, error)
+    def _refuse_cookie(self, error: InvalidToken) -> None:
+        name = "token_expired" if isinstance(error, ExpiredToken | RecordGone) else "token_refused"
+        events.emit(name, f"ignored the cookie {self.cookie.name}: {error}", cookie=self.cookie.name)
 
     # -- starting and ending
 
@@ -191,16 +203,30 @@ class SessionManager:
 
     def save(self, active: ActiveSession, *, persist: bool = False) -> None:
         """Save a session, as `Placement.save` does."""
-        self._placement.save(active, persist=persist)
+        try:
+            saved = self._placement.save(active, persist=persist)
+        except SessionTooLarge as error:
+            events.emit("oversize", str(error), session=self._label(active.token.sid))
+            raise
+        if saved and events.wanted("committed"):
+            self._tell_committed(active)
+
+    def _tell_committed(self, active: ActiveSession) -> None:
+        _, _, _, revision, sid, payload = active.token
+        home = active.home.value
+        message = f"saved a session of {len(payload)} bytes in its {home}"
+        events.emit(
+            "committed", message, session=self._label(sid), home=home, revision=revision, data_bytes=len(payload)
+        )
 
     def save_waits(self, active: ActiveSession) -> bool:
         """Return whether to save the session would wait for the store, as `Placement.waits` does."""
         return self._placement.waits(active)
 
-    def delete_records(self, tokens: Iterable[Token]) -> None:
-        """Delete what the store has under these identities. Raises StoreUnavailable."""
-        for token in tokens:
-            self._placement.delete_record(token)
+    def terminate(self, identities: Iterable[tuple[Token, Version | None]]) -> None:
+        """End what the store has under these identities. Raises StoreUnavailable."""
+        for token, version in identities:
+            self._placement.terminate(token, version)
 
     def set_cookies(self, active: ActiveSession, taken: int) -> list[str]:
         """Return the Set-Cookie values for a session, if its client has to hear of it."""

@@ -1,104 +1,245 @@
-"""Sessions in a store: sealed on the way in, verified on the way out."""
+"""Sessions in a store: sealed on the way in, verified on the way out, and ended by a tombstone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from gaesess import _impl
+from gaesess import _impl, events
 from gaesess._core import POINTER, Token
 from gaesess.errors import (
-    BadSignature,
+    Conflict,
     ExpiredToken,
+    Gone,
     InvalidToken,
+    KeyExists,
     MalformedToken,
     RecordGone,
-    StoreError,
+    SessionDataLoss,
+    SessionTerminated,
     StoreUnavailable,
 )
-from gaesess.keys import KeySet
-from gaesess.log import logger
-from gaesess.stores.base import Store, Stored, record_key
+from gaesess.keys import Keyring
+from gaesess.stores.base import Store, Stored, Version, record_key
 
-RETIRED = b"retired for "  # begins what stands in for a record between the end of its id and its deletion
+if TYPE_CHECKING:
+    from gaesess.stores.tiered import TieredStore
+
+T = TypeVar("T")
+
+WRITE_ID_BYTES = 8
+REMEMBERED_WRITES = 16  # more than overlapping requests write in the time of one re-read; 128 bytes
+MAX_TRIES = 3  # of a write whose outcome is not known
+MAX_REPLAYS = 100  # as many requests as an HTTP/2 connection may have at once (RFC 9113 section 6.5.2): each wins once
+
+
+class Record(NamedTuple):
+    """What the store has of a session: its token with the data, and the ids of its latest writes, the last one first.
+
+    One of a session that has ended, a tombstone, has no writes. Its `heir` is the identity that the session went on
+    with, if it was given a new id.
+    """
+
+    token: Token
+    version: Version
+    writes: tuple[bytes, ...]
+    heir: Token | None = None
+
+    def includes(self, write_id: bytes, revision: int) -> bool:
+        """Return whether a write that would have made that revision is in it. Raises StoreUnavailable if unknown."""
+        if write_id not in self.writes and not self.lacks(write_id, revision):
+            raise StoreUnavailable("too much was written since for anybody to tell whether this session was saved")
+        return write_id in self.writes
+
+    def lacks(self, write_id: bytes, revision: int) -> bool:
+        """Return whether a write that made that revision is certainly not in it."""
+        all_remembered = len(self.writes) < REMEMBERED_WRITES or self.token.revision - revision < REMEMBERED_WRITES
+        return all_remembered and write_id not in self.writes
 
 
 class Records:
     """Reads and writes the records of sessions. Every method raises StoreUnavailable if the store cannot answer."""
 
-    def __init__(self, store: Store, keys: KeySet, now: Callable[[], int]) -> None:
-        self.store = store
-        self._keys = keys
+    def __init__(self, store: Store, keyring: Keyring, now: Callable[[], int]) -> None:
+        self._store = store
+        self._keys = keyring.record
+        self._label = keyring.label
         self._now = now
 
-    def read(self, wanted: Token, *, fresh: bool = False) -> tuple[Token, int]:
-        """Return the record of a session, of at least its revision, and the record's version.
+    @property
+    def may_forget(self) -> bool:
+        """Return whether a record can vanish that nobody has deleted."""
+        return self._store.may_forget
 
-        One from a cache that is not to be believed is looked up past the cache. Raises RecordGone, or another
-        InvalidToken for a record that is damaged, too old or not this session's.
+    def read(self, pointer: Token) -> Record:
+        """Return the record that a cookie points to, of at least the cookie's revision.
+
+        What a cache has is looked up past it if it is not to be believed. Raises RecordGone if the session was
+        terminated, or the store may forget and has; SessionDataLoss if it must not have.
         """
-        key = record_key(wanted.expires, wanted.sid)
-        try:
-            return self._verify(wanted, self.store.get(key, fresh=fresh))
-        except (RecordGone, ExpiredToken):
-            raise
-        except InvalidToken as error:
-            if fresh:
-                raise
-            reason = str(error)
-        found = self._verify(wanted, self.store.get(key, fresh=True))
-        logger().warning("ignored a cached session record: %s", reason)
-        return found
+        stored = self._get(pointer)
+        record = self._verified(pointer, stored)
+        if record is None and stored is not None:
+            fresh = self._get(pointer, fresh=True)
+            record = self._verified(pointer, fresh) if fresh != stored else None
+        if record is None:
+            raise self._missing(pointer)
+        if not record.writes:
+            raise RecordGone("the session has ended")
+        return record
 
-    def _verify(self, wanted: Token, stored: Stored | None) -> tuple[Token, int]:
-        if stored is None or stored.data.startswith(RETIRED):
-            raise RecordGone("token points to a record that is gone")
-        record = _impl.unseal(self._keys.verifying, stored.data, self._now())
-        if (record.sid, record.expires) != (wanted.sid, wanted.expires):
-            raise BadSignature("record is of another session")
-        if record.revision < wanted.revision:
-            raise MalformedToken("record is older than what the client has seen")
-        return record, stored.version
+    def latest(self, token: Token) -> Record | None:
+        """Return the record that a write has met with, read past any cache, or None if there is none.
 
-    def write(self, record: Token, version: int | None) -> int:
-        """Add the record, or replace the one at `version`; return the new version.
+        Raises SessionTerminated for a tombstone, and StoreUnavailable for what this process cannot read.
+        """
+        stored = self._get(token, fresh=True)
+        record = self._verified(token._replace(revision=0), stored)
+        if record is None and stored is not None:
+            raise StoreUnavailable("another process has written what this one cannot read; do they have the same keys?")
+        if record is not None and not record.writes:
+            raise SessionTerminated("the session ended while this request was at work")
+        return record
+
+    def write(self, token: Token, version: Version | None, writes: tuple[bytes, ...]) -> Version:
+        """Add a record, or replace the one at `version`; return the new version.
 
         Raises KeyExists, Conflict or Gone as the store does.
         """
-        key, data = record_key(record.expires, record.sid), self._seal(record)
-        if version is None:
-            return self.store.add(key, data, expires_at=record.expires)
-        return self.store.replace(key, data, expires_at=record.expires, version=version)
+        return self._put(token, version, _frame(token.payload, writes))
 
-    def write_quick(self, record: Token, version: int) -> bool:
-        """Write to the cache alone, if there is one in front of a durable store; return whether that was done."""
-        from gaesess.stores.tiered import TieredStore  # not for every process: see log.py
+    def write_quick(self, token: Token, version: Version | None, writes: tuple[bytes, ...]) -> Version | None:
+        """Write to the cache alone, if there is one in front of a durable store; return the version, or None."""
+        if self._tiered is None:
+            return None
+        key, data = record_key(token.expires, token.sid), self._seal(token, _frame(token.payload, writes))
+        return self._tiered.put_quick(key, data, expires_at=token.expires, version=version)
 
-        if not isinstance(self.store, TieredStore):
-            return False
-        key = record_key(record.expires, record.sid)
-        return self.store.put_quick(key, self._seal(record), expires_at=record.expires, version=version)
+    def retire(self, old: Token, version: Version, *, heir: Token) -> None:
+        """Put a tombstone in the place of the record of a session's old id, unless it was changed since `version`.
 
-    def retire(self, token: Token, version: int, *, heir: Token) -> None:
-        """Delete the record of a session's old id, unless a concurrent request has changed it since `version`.
-
-        Raises Conflict or Gone as the store does. A writer who comes later finds it gone, so nothing of his is lost
-        without his knowing. To retire it again for the same heir, after a reply was lost, is no error.
+        Raises Conflict or Gone as the store does. To retire it again for the same heir, after a reply was lost, is no
+        error.
         """
-        key = record_key(token.expires, token.sid)
-        mark = RETIRED + record_key(heir.expires, heir.sid).encode()
         try:
-            self.store.replace(key, mark, expires_at=token.expires, version=version)
-        except StoreError:
-            stored = self.store.get(key, fresh=True)
-            if stored is None or stored.data != mark:
+            self._put(old, version, _tombstone(heir))
+        except (Conflict, StoreUnavailable):
+            if not self._is_retired(old, heir):
                 raise
-        with suppress(StoreUnavailable):  # what is left says nothing, until it expires
-            self.store.delete(key)
+
+    def terminate(self, token: Token, version: Version | None = None) -> None:
+        """End a session under this identity and every one that it was given meanwhile. `version` as for `end`."""
+        heir = self.end(token, version)
+        while heir:
+            heir = self.end(heir)
+
+    def end(self, token: Token, version: Version | None = None) -> Token | None:
+        """Put a tombstone in the place of a record, whatever is there; return its heir if it has ended before.
+
+        `version` is that of the record if it is known. If the durable store cannot be told, the cache is.
+        """
+        for attempt in range(MAX_REPLAYS):
+            try:
+                if attempt or version is None:
+                    stored = self._get(token, fresh=True)
+                    record = self._verified(token._replace(revision=0), stored)
+                    if record is not None and not record.writes:
+                        return record.heir
+                    version = stored.version if stored else None
+                self._put(token, version, _tombstone(None))
+                events.emit("terminated", "the record of a session was ended", session=self._label(token.sid))
+                return None
+            except (KeyExists, Conflict, Gone):
+                pass
+            except StoreUnavailable:
+                if attempt:
+                    self._end_in_cache(token)
+                    raise
+        raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be terminated")
 
     def delete(self, token: Token) -> None:
-        """Delete the record of a session, if there is one."""
-        self.store.delete(record_key(token.expires, token.sid))
+        """Delete a record that nobody knows of."""
+        self._ask(lambda: self._store.delete(record_key(token.expires, token.sid)))
 
-    def _seal(self, record: Token) -> bytes:
-        return _impl.seal(self._keys.sealing, record._replace(flags=record.flags & ~POINTER), 1)
+    def _is_retired(self, old: Token, heir: Token) -> bool:
+        record = self._verified(old._replace(revision=0), self._get(old, fresh=True))
+        return record is not None and record.heir is not None and record.heir.sid == heir.sid
+
+    def _verified(self, wanted: Token, stored: Stored | None) -> Record | None:
+        """Return what is stored as a record, or None if there is nothing, or nothing to be believed."""
+        if stored is None:
+            return None
+        try:
+            token = _impl.unseal(self._keys.verifying, stored.data, self._now())
+            if (token.sid, token.expires) != (wanted.sid, wanted.expires):
+                raise MalformedToken("record is of another session")
+            record = _unframe(token, stored.version)
+        except InvalidToken as error:
+            if isinstance(error, ExpiredToken) and wanted.expires <= self._now():
+                return Record(wanted, stored.version, ())  # as good as terminated
+            message = f"ignored a session record: {error}"
+            events.emit("poisoned_record", message, session=self._label(wanted.sid))
+            return None
+        if record.writes and token.revision < wanted.revision:
+            message = "ignored a session record: record is older than what the client has seen"
+            events.emit("stale_record", message, session=self._label(wanted.sid))
+            return None
+        return record
+
+    def _missing(self, pointer: Token) -> RecordGone | SessionDataLoss:
+        if self.may_forget or not pointer.revision:
+            return RecordGone("token points to a record that is gone")
+        message = "the store does not have what a client was told was saved"
+        events.emit("data_loss", message, session=self._label(pointer.sid), revision=pointer.revision)
+        return SessionDataLoss(f"{message}: was it restored from a backup, or emptied?")
+
+    def _get(self, token: Token, *, fresh: bool = False) -> Stored | None:
+        return self._ask(lambda: self._store.get(record_key(token.expires, token.sid), fresh=fresh))
+
+    def _put(self, token: Token, version: Version | None, payload: bytes) -> Version:
+        key, data, expires = record_key(token.expires, token.sid), self._seal(token, payload), token.expires
+        if version is None:
+            return self._ask(lambda: self._store.add(key, data, expires_at=expires))
+        return self._ask(lambda: self._store.replace(key, data, expires_at=expires, version=version))
+
+    def _end_in_cache(self, token: Token) -> None:
+        if self._tiered:
+            key, data = record_key(token.expires, token.sid), self._seal(token, _tombstone(None))
+            self._tiered.put_cache(key, data, expires_at=token.expires)
+
+    @property
+    def _tiered(self) -> TieredStore | None:
+        from gaesess.stores.tiered import TieredStore  # not in every process
+
+        return self._store if isinstance(self._store, TieredStore) else None
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except StoreUnavailable as error:
+            store = type(self._store).__name__
+            events.emit("store_unavailable", f"the session store did not answer: {error}", store=store)
+            raise
+
+    def _seal(self, token: Token, payload: bytes) -> bytes:
+        return _impl.seal(self._keys.sealing, token._replace(flags=token.flags & ~POINTER, payload=payload), 1)
+
+
+# A record's payload begins with the number of ids and these; a tombstone has none, and may name its heir.
+
+
+def _frame(payload: bytes, writes: tuple[bytes, ...]) -> bytes:
+    return b"".join((bytes([len(writes)]), *writes, payload))
+
+
+def _tombstone(heir: Token | None) -> bytes:
+    return b"\0" + (heir.expires.to_bytes(4, "big") + heir.sid if heir else b"")
+
+
+def _unframe(token: Token, version: Version) -> Record:
+    payload = token.payload
+    end = 1 + int.from_bytes(payload[:1], "big") * WRITE_ID_BYTES
+    ids = tuple(payload[start : start + WRITE_ID_BYTES] for start in range(1, end, WRITE_ID_BYTES))
+    rest = payload[end:]
+    heir = token._replace(expires=int.from_bytes(rest[:4], "big"), sid=rest[4:]) if rest and not ids else None
+    return Record(token._replace(payload=rest), version, ids, heir)

@@ -51,21 +51,40 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
         """
         self._writable().contents.write(key, value, quick=True)
 
+    def increment(self, key: Hashable, n: int = 1) -> None:
+        """Add `n` to an integer; one that is not there starts at 0.
+
+        Where the session is kept in the store, overlapping requests add up. After `save` the value to be read is exact.
+        Raises TypeError if `n`, or what the session has under this key, is not an int.
+        """
+        if type(n) is not int:
+            raise TypeError(f"a session counts in int, not {type(n).__name__}")
+        self._writable().contents.add(key, n)
+
+    def append(self, key: Hashable, item: Any) -> None:
+        """Add an item to the end of a list; one that is not there starts empty.
+
+        Where the session is kept in the store, items of overlapping requests are all kept. Raises TypeError if what the
+        session has under this key is not a list.
+        """
+        self._writable().contents.add(key, [item])
+
     # -- the verbs
 
     def terminate(self, clear_data: bool = True) -> None:
-        """End the session: its record is deleted now, its cookie with this response.
+        """End the session: its record now, its cookie with this response.
 
-        With `clear_data=False` the record stays in the store, for `SessionManager.load`, and so a copy of the cookie
-        stays good. After StoreUnavailable the cookie is deleted all the same, and the record by the next call that
-        succeeds.
+        A tombstone takes the record's place until the session would have expired, so that no request that is on its way
+        brings it back, nor one that gives it a new id meanwhile. With `clear_data=False` the record stays in the store,
+        for `SessionManager.load`, and so a copy of the cookie stays good. After StoreUnavailable the cookie is deleted
+        all the same, and the record ends with the next call that succeeds.
         """
         self._check_open()
         ended = self._identities()
         if clear_data:
             self._ended += ended
         self._unread, self._token, self._active, self._signed_out = False, None, None, True
-        self._manager.delete_records(self._ended)
+        self._manager.terminate(self._ended)
         self._ended = []
 
     def regenerate_id(self, expiration_ts: int | None = None) -> None:

@@ -3,6 +3,8 @@ from browser import Browser
 
 from gaesess import SessionManager, generate_key
 from gaesess.stores.memory import MemoryStore
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import FaultyStore
 
 NOW = 1_800_000_000
 
@@ -15,6 +17,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.time
+
+
+class Engines:
+    """A cache and a durable store that can be switched off."""
+
+    def __init__(self, clock):
+        self.cache, self.durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
+        self.durable.may_forget = False
+        self.store = TieredStore(self.cache, self.durable, clock=clock)
+
+    def forget(self):
+        """Restart the cache, empty."""
+        self.cache.store._records.clear()
 
 
 @pytest.fixture
@@ -43,3 +58,8 @@ def manager(make_manager):
 @pytest.fixture
 def browser(manager):
     return Browser(manager)
+
+
+@pytest.fixture
+def engines(clock):
+    return Engines(clock)

@@ -5,25 +5,9 @@ import logging
 import pytest
 from browser import Browser
 
-from gaesess import Conflict, StoreUnavailable
-from gaesess.stores.memory import MemoryStore
-from gaesess.stores.tiered import TieredStore
-from gaesess.testing import FaultyStore
+from gaesess import Conflict, SessionDataLoss, StoreUnavailable
 
 BIG = "x" * 5000
-
-
-class Engines:
-    """A cache and a durable store that can be switched off."""
-
-    def __init__(self, clock):
-        self.cache, self.durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
-        self.store = TieredStore(self.cache, self.durable, clock=clock)
-
-
-@pytest.fixture
-def engines(clock):
-    return Engines(clock)
 
 
 @pytest.fixture
@@ -80,7 +64,7 @@ def test_terminated_session_stays_ended_when_the_cache_comes_back(browser, engin
 
 
 def test_emptied_cache_is_filled_again(browser, engines):
-    engines.cache.store._records.clear()
+    engines.forget()
     assert browser.data() == {"filler": BIG}
     engines.durable.down = True
     assert browser.data() == {"filler": BIG}
@@ -93,7 +77,7 @@ def test_durable_store_down_and_the_cache_still_reads(browser, engines):
 
 def test_durable_store_down_and_a_miss_is_an_outage_not_a_sign_out(browser, engines):
     engines.durable.down = True
-    engines.cache.store._records.clear()
+    engines.forget()
     session = browser.send()
     with pytest.raises(StoreUnavailable):
         session.get("filler")
@@ -169,14 +153,85 @@ def test_both_down_and_a_session_that_outgrows_its_cookie_raises(make_manager, e
     assert browser.data() == {"a": 1}
 
 
-def test_write_whose_reply_is_lost_is_not_lost_itself(browser, engines):
-    engines.durable.deaf = True
+def test_write_whose_reply_is_lost_is_found_in_the_record(browser, engines, monkeypatch):
+    lose_replies(engines.durable, monkeypatch, count=1)
+    with browser.request() as session:
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def test_write_that_is_lost_on_its_way_is_made_again(browser, engines, monkeypatch):
+    lose_replies(engines.durable, monkeypatch, count=1, landed=False)
+    with browser.request() as session:
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def test_write_is_made_three_times_at_most(browser, engines, monkeypatch):
+    tries = lose_replies(engines.durable, monkeypatch, count=10, landed=False)
     session = browser.send()
-    session["a"] = 1
+    session.increment("n")
     with pytest.raises(StoreUnavailable):
         session.commit()
-    engines.durable.deaf = False
-    assert browser.data() == {"filler": BIG, "a": 1}
+    assert len(tries) == 3
+
+
+def test_write_whose_reply_is_lost_is_found_under_what_another_has_written_on_it(browser, engines, monkeypatch):
+    def other_request():
+        with browser.request() as session:
+            session.increment("n", 10)
+
+    lose_replies(engines.durable, monkeypatch, count=1, then=other_request)
+    with browser.request() as session:
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 11}
+
+
+def test_write_that_lands_only_after_it_was_given_up_is_not_made_twice(browser, engines, monkeypatch):
+    session = browser.send()
+    session.increment("n")
+    late = []
+
+    def delayed(key, data, *, expires_at, version):
+        late.append(lambda: engines.durable.store.replace(key, data, expires_at=expires_at, version=version))
+        raise StoreUnavailable("no answer in time")
+
+    monkeypatch.setattr(engines.durable, "replace", delayed)
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    monkeypatch.undo()
+    late[0]()
+    session.increment("n", 10)
+    browser.receive(session)
+    assert browser.data() == {"filler": BIG, "n": 11}
+
+
+def test_write_that_moves_the_session_into_the_store_is_found_there_if_its_reply_is_lost(
+    make_manager, engines, monkeypatch
+):
+    browser = Browser(make_manager(store=engines.store))
+    lose_replies(engines.durable, monkeypatch, count=1, method="add")
+    with browser.request() as session:
+        session["filler"] = BIG
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def lose_replies(store, monkeypatch, *, count, landed=True, then=lambda: None, method="replace"):
+    """Have the next `count` writes look like failed ones, and return the list of these; `then` follows on each."""
+    write, lost = getattr(store, method), []
+
+    def deaf(*arguments, **options):
+        if len(lost) == count:
+            return write(*arguments, **options)
+        lost.append(arguments)
+        if landed:
+            write(*arguments, **options)
+        then()
+        raise StoreUnavailable("the reply is lost")
+
+    monkeypatch.setattr(store, method, deaf)
+    return lost
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: data[:-1] + b"?", lambda data: b"?"])
@@ -188,13 +243,13 @@ def test_damaged_record_in_the_cache_is_read_from_the_durable_store(browser, eng
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_damaged_record_in_the_durable_store_is_no_session(browser, engines, caplog):
+def test_damaged_record_in_the_durable_store_is_a_loss_and_not_an_empty_session(browser, engines, caplog):
     for engine in (engines.cache, engines.durable):
         for key, record in list(engine.store._records.items()):
             engine.store._records[key] = record._replace(data=record.data[:-1] + b"?")
-    with browser.request() as session:
-        assert not session.is_active()
-    assert caplog.records
+    with pytest.raises(SessionDataLoss):
+        browser.send().is_active()
+    assert caplog.records[-1].levelno == logging.ERROR
 
 
 def test_record_of_another_session_is_no_session(make_manager, store):

@@ -49,6 +49,45 @@ def test_nested_change_and_other_key_are_both_kept(stored):
     assert stored.data() == {"filler": BIG, "cart": ["tea"], "old": 1, "b": 2}
 
 
+def test_increments_add_up(stored):
+    first, second, third = stored.send(), stored.send(), stored.send()
+    for session, n in ((first, 1), (second, 10), (third, -100)):
+        session.increment("n", n)
+    for session in (first, second, third):
+        stored.receive(session)
+    assert stored.data()["n"] == -89
+
+
+def test_what_is_read_after_a_save_is_exact(stored):
+    first, second = stored.send(), stored.send()
+    first.increment("n")
+    second.increment("n")
+    seen = []
+    for session in (first, second):
+        session.save()
+        seen.append(session["n"])
+    assert seen == [1, 2]
+
+
+def test_appended_items_are_all_kept(stored):
+    first, second = stored.send(), stored.send()
+    first.append("cart", "tea")
+    second.append("cart", "milk")
+    stored.receive(first)
+    stored.receive(second)
+    assert stored.data()["cart"] == ["tea", "milk"]
+
+
+def test_increment_moves_along_to_a_new_id(stored):
+    login, other = stored.send(), stored.send()
+    login.increment("n")
+    login.regenerate_id()
+    other.increment("n", 10)
+    stored.receive(other)
+    stored.receive(login)
+    assert stored.data()["n"] == 11
+
+
 def test_deletion_is_replayed(stored):
     first, second = stored.send(), stored.send()
     del first["old"]
@@ -131,7 +170,8 @@ def test_id_regenerated_while_the_session_is_terminated_leaves_nothing(stored, s
     with pytest.raises(SessionTerminated):
         stored.receive(login)
     stored.receive(logout)
-    assert store._records == {}
+    assert len(store._records) == 1  # the tombstone of the old id
+    assert not stored.send().is_active()
 
 
 def test_two_requests_that_outgrow_the_cookie_at_once_are_both_kept(browser):

@@ -28,6 +28,7 @@ class Identity:
     def __init__(self, possible=()):
         self.possible = dict(possible)
         self.alive = True
+        self.heir = None  # what it was given a new id as
 
     def allows(self, data):
         return data.keys() <= self.possible.keys() and all(
@@ -46,9 +47,10 @@ class Identity:
 class Request:
     """A request at work: its session, the identity that was read, and what it has changed and not yet saved."""
 
-    def __init__(self, session, identity):
+    def __init__(self, session, identity, sent):
         self.session = session
         self.identity = identity  # None for an inactive session
+        self.sent = sent  # that of the cookie, whatever has become of it
         self.new_id = False  # asked for, by sign-in, and not yet saved
         self.base = dict(session)
         self.changes = {}
@@ -112,7 +114,7 @@ class Sessions(RuleBasedStateMachine):
             identity.alive = active
         assert active == bool(identity and identity.alive)
         self.at_work += 1
-        return Request(session, identity if active else None)
+        return Request(session, identity if active else None, identity)
 
     @rule(request=requests, key=KEYS, big=st.booleans())
     def write(self, request, key, big):
@@ -161,19 +163,24 @@ class Sessions(RuleBasedStateMachine):
     @rule(request=consumes(requests))
     def sign_out(self, request):
         self.at_work -= 1
-        identities = [request.identity] if request.identity else []
+        identities = list(self.lineage(request.identity or request.sent))
         try:
             request.session.terminate()
         except StoreUnavailable:
             self.outage_is_real()
             for identity in identities:
-                identity.alive = None if identity.alive else identity.alive
+                identity.alive = None if identity.alive is not False else False
         else:
             for identity in identities:
                 identity.alive = False
         self.browser.receive(request.session)
         assert self.browser.cookies == {}
         self.identity = None
+
+    def lineage(self, identity):
+        while identity:
+            yield identity
+            identity = identity.heir
 
     def try_to_save(self, request, save):
         """Return whether it was saved, having told the model what has become of the changes."""
@@ -196,6 +203,7 @@ class Sessions(RuleBasedStateMachine):
             before.alive = True
             if request.new_id:
                 request.identity, before.alive = Identity(before.possible), False
+                before.heir = request.identity
             request.identity.apply(request.changes)
         request.new_id, request.changes, request.base = False, {}, dict(request.session)
         return True

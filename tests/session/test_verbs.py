@@ -378,3 +378,46 @@ def test_loaded_session_can_be_changed_and_saved(browser):
     loaded["note"] = "from a task"
     loaded.save()
     assert browser.data() == {"big": BIG, "note": "from a task"}
+
+
+def test_increment_counts_from_nothing_by_one(browser):
+    with browser.request() as session:
+        session.increment("visits")
+        session.increment("visits")
+        session.increment("points", -5)
+    assert browser.data() == {"visits": 2, "points": -5}
+
+
+@pytest.mark.parametrize("n", [1.5, True, "1", None])
+def test_increment_counts_in_int(browser, n):
+    with browser.request() as session, pytest.raises(TypeError, match="int"):
+        session.increment("visits", n)
+    assert browser.data() == {}
+
+
+def test_append_begins_a_list(browser):
+    with browser.request() as session:
+        session.append("cart", "tea")
+        session.append("cart", ["milk", 2])
+    assert browser.data() == {"cart": ["tea", ["milk", 2]]}
+
+
+@pytest.mark.parametrize(
+    "change", [lambda session: session.increment("name"), lambda session: session.append("name", 1)]
+)
+def test_what_is_not_to_be_added_to_is_named(browser, change):
+    with browser.request() as session:
+        session["name"] = "ada"
+        with pytest.raises(TypeError, match="'name'"):
+            change(session)
+    assert browser.data() == {"name": "ada"}
+
+
+@pytest.mark.parametrize(
+    "change", [lambda session: session.increment("visits"), lambda session: session.append("cart", "tea")]
+)
+def test_nothing_is_added_once_the_headers_are_out(browser, change):
+    session = browser.send()
+    browser.receive(session)
+    with pytest.raises(SessionClosed):
+        change(session)

@@ -1,0 +1,98 @@
+"""The writing of a session's record, whatever concurrent requests and lost replies have done to it meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from gaesess import events
+from gaesess._core import Token
+from gaesess.active import ActiveSession
+from gaesess.errors import (
+    Conflict,
+    Gone,
+    KeyExists,
+    SessionDataLoss,
+    SessionTerminated,
+    StoreUnavailable,
+)
+from gaesess.records import MAX_TRIES, REMEMBERED_WRITES, WRITE_ID_BYTES, Record, Records
+
+
+class Recorder:
+    """Writes the records of sessions; where it `degrades`, to the cache alone while the durable store is down."""
+
+    def __init__(self, records: Records, label: Callable[[bytes], str], *, degrades: bool) -> None:
+        self._records = records
+        self._label = label
+        self._degrades = degrades
+
+    def write(self, active: ActiveSession, token: Token) -> bool:
+        """Write `token` as the session's record. False: others have written, and what to write is to be made anew.
+
+        Raises SessionTerminated and StoreUnavailable. After the latter the write may have landed or not: the session's
+        contents remember it, and the next write finds it out.
+        """
+        writes = (os.urandom(WRITE_ID_BYTES), *active.writes)[:REMEMBERED_WRITES]
+        try:
+            active.version = self._records.write(token, active.version, writes)
+        except (KeyExists, Conflict, Gone):
+            done = self._catch_up(active)
+            self._emit("conflict_merged", "took up the changes of a concurrent request", active)
+            return done
+        except StoreUnavailable:
+            return self._settle(active, token, writes)
+        active.token, active.writes = token, writes
+        return True
+
+    def _settle(self, active: ActiveSession, token: Token, writes: tuple[bytes, ...]) -> bool:
+        """Go on after a write whose outcome is not known, as `write` does: the record tells."""
+        tries = active.contents.attempted(writes[0], token)
+        try:
+            done = self._catch_up(active)
+            self._emit("outcome_settled", "looked up whether a write has landed", active, landed=done)
+            if done or tries < MAX_TRIES:
+                return done
+            raise StoreUnavailable(f"the session store can be read, and failed to write {tries} times")
+        except SessionDataLoss:
+            raise
+        except StoreUnavailable:
+            if self._degrades and active.token.revision + 1 == token.revision and self._degrade(active, token, writes):
+                return True
+            raise
+
+    def _degrade(self, active: ActiveSession, token: Token, writes: tuple[bytes, ...]) -> bool:
+        version = self._records.write_quick(token, active.version, writes)
+        if version is None:
+            return False
+        active.token, active.version, active.writes = token, version, writes
+        self._emit("degraded", "saved in the cache alone, as the durable store is down", active)
+        return True
+
+    def _catch_up(self, active: ActiveSession) -> bool:
+        """Take up the record as it is by now, and return whether all of the session is in it already."""
+        record = self._records.latest(active.token)
+        if record is None:
+            if active.version is not None and self._records.may_forget:
+                raise SessionTerminated("the session was evicted from its store while this request was at work")
+            active.version = None  # it is added, with all that this request has of it
+            return False
+        if self._is_older(record, active):
+            active.version, active.writes = record.version, active.writes or record.writes
+            return False
+        if active.writes and record.lacks(active.writes[0], active.token.revision):
+            self._emit("data_loss", "the store does not have what it had when this request began", active)
+            raise SessionDataLoss("the store does not have what it had when this request began")
+        active.contents.rebase(record)
+        active.token = record.token._replace(issued=active.token.issued)
+        active.version, active.writes = record.version, record.writes
+        return active.contents.changed_payload() is None
+
+    def _is_older(self, record: Record, active: ActiveSession) -> bool:
+        """Return whether the record is what the session came from: nobody has written since."""
+        if active.writes:
+            return record.writes[0] in active.writes
+        return record.token.revision <= active.token.revision  # it is from before the session moved into its cookie
+
+    def _emit(self, name: str, message: str, active: ActiveSession, **fields: object) -> None:
+        events.emit(name, message, session=self._label(active.token.sid), revision=active.token.revision, **fields)

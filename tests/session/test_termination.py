@@ -1,0 +1,182 @@
+"""The end of a session is final: a tombstone is in its place until the session would have expired."""
+
+from copy import copy
+
+import pytest
+from browser import Browser
+
+from gaesess import SessionTerminated, StoreUnavailable, delete_expired_sessions
+
+BIG = "x" * 5000
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def browser(make_manager, engines):
+    """A browser whose session lives in the store."""
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["filler"] = BIG
+    return browser
+
+
+@pytest.fixture
+def moved_back(browser):
+    """Its session lives in the cookie again, and has a record."""
+    with browser.request() as session:
+        del session["filler"]
+    return browser
+
+
+def stolen_from(browser):
+    thief = copy(browser)
+    thief.cookies = dict(browser.cookies)
+    return thief
+
+
+def sign_out(browser):
+    with browser.request() as session:
+        session.terminate()
+
+
+def test_a_request_at_work_does_not_bring_a_terminated_session_back_into_the_store(moved_back):
+    """Its session lives in the cookie, and now outgrows it."""
+    session = moved_back.send()
+    session["filler"] = BIG
+    sign_out(stolen_from(moved_back))
+    with pytest.raises(SessionTerminated):
+        session.commit()
+
+
+def test_nor_an_old_id_after_regenerate_id(moved_back):
+    session = moved_back.send()
+    session["filler"] = BIG
+    with stolen_from(moved_back).request() as login:
+        login.regenerate_id()
+    with pytest.raises(SessionTerminated):
+        session.commit()
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_an_old_pointer_is_worth_nothing(browser, read_before, engines):
+    thief = stolen_from(browser)
+    with browser.request() as session:
+        if read_before:
+            session.ensure_data_loaded()
+        session.terminate()
+    assert not thief.send().is_active()
+    engines.forget()
+    assert not thief.send().is_active()
+
+
+def test_what_is_left_holds_no_data(browser, engines):
+    sign_out(browser)
+    left = [*engines.durable.store._records.values(), *engines.cache.store._records.values()]
+    assert left
+    assert max(len(record.data) for record in left) < 200
+
+
+def test_what_is_left_goes_when_the_session_would_have_expired(browser, engines, clock):
+    sign_out(browser)
+    clock.time += 7 * DAY
+    delete_expired_sessions(engines.store, clock=clock)
+    assert engines.durable.store._records == {}
+
+
+def test_a_session_terminated_while_it_is_given_a_new_id_ends_under_both(browser):
+    login, logout = browser.send(), browser.send()
+    login.regenerate_id()
+    browser.receive(login)
+    logout.terminate()
+    assert not browser.send().is_active()
+
+
+def test_it_ends_under_every_id_it_had_meanwhile(browser):
+    logout = browser.send()
+    for _ in range(3):
+        with browser.request() as login:
+            login.regenerate_id()
+    logout.terminate()
+    assert not browser.send().is_active()
+
+
+def test_a_late_request_with_the_old_id_that_starts_a_session_leaves_the_new_id_alone(browser):
+    """As one does that arrives after the sign-in with the cookie from before it, and puts a token into its session."""
+    late = stolen_from(browser).send()
+    with browser.request() as login:
+        login.regenerate_id()
+    late["token"] = 1
+    late.commit()
+    assert browser.send().is_active()
+
+
+def test_terminating_again_is_no_error(browser):
+    first, second = browser.send(), browser.send()
+    first.terminate()
+    second.terminate()
+    assert not browser.send().is_active()
+
+
+def test_a_write_that_wins_against_the_end_ends_with_it(browser):
+    logout = browser.send()
+    logout.ensure_data_loaded()
+    with browser.request() as session:
+        session["n"] = 1
+    logout.terminate()
+    assert not browser.send().is_active()
+
+
+def test_an_end_whose_reply_is_lost_is_looked_up(browser, engines, monkeypatch):
+    replace = engines.durable.replace
+
+    def deaf(*arguments, **options):
+        replace(*arguments, **options)
+        raise StoreUnavailable("the reply is lost")
+
+    thief = stolen_from(browser)
+    session = browser.send()
+    session.ensure_data_loaded()
+    with monkeypatch.context() as patched:
+        patched.setattr(engines.durable, "replace", deaf)
+        session.terminate()
+    assert not thief.send().is_active()
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_an_end_that_the_durable_store_cannot_be_told_is_in_the_cache(browser, engines, read_before):
+    thief = stolen_from(browser)
+    session = browser.send()
+    if read_before:
+        session.ensure_data_loaded()
+    engines.durable.down = True
+    with pytest.raises(StoreUnavailable):
+        session.terminate()
+    assert not thief.send().is_active()
+
+
+def test_an_end_that_was_in_the_cache_alone_can_be_made_durable(browser, engines):
+    thief = stolen_from(browser)
+    engines.durable.down = True
+    with pytest.raises(StoreUnavailable):
+        stolen_from(browser).send().terminate()
+    engines.durable.down = False
+    sign_out(browser)
+    engines.forget()
+    assert not thief.send().is_active()
+
+
+def test_a_session_whose_time_ends_meanwhile_is_terminated_without_error(browser, clock):
+    session = browser.send()
+    session.ensure_data_loaded()
+    clock.time += 7 * DAY
+    session.terminate()
+    assert not browser.send().is_active()
+
+
+def test_a_session_whose_time_ends_before_a_conflict_is_seen_is_over(browser, clock):
+    first, second = browser.send(), browser.send()
+    first["a"], second["b"] = 1, 2
+    browser.receive(first)
+    clock.time += 7 * DAY
+    with pytest.raises(SessionTerminated):
+        second.commit()
