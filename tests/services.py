@@ -71,60 +71,102 @@ CHROMIUM = Service("chromium", lambda: shutil.which("chromium") is not None, "th
 SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM)
 
 
-@contextmanager
-def running(command: list[str], directory: Path, answers: Callable[[], bool], **env: str) -> Iterator[None]:
-    """Run a server in a process group of its own until the block is left; then kill the whole group."""
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=os.environ | env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # gcloud leaves the emulator's JVM behind when it alone is killed
-        )
-    try:
+class Server:
+    """A server in a process group of its own, which can be killed, started again on the same port, and paused."""
+
+    def __init__(self, command: list[str], directory: Path, answers: Callable[[], bool], **env: str) -> None:
+        self._command = command
+        self._directory = directory
+        self._answers = answers
+        self._env = os.environ | env
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        log = self._directory / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._directory,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # gcloud leaves the emulator's JVM behind when it alone is killed
+            )
         deadline = time.monotonic() + START_SECONDS
-        while not answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
-        yield
-    finally:
-        stop_group(process)
+
+    def stop(self) -> None:
+        """Ask every process of the group to end, and kill those that have not after a while."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # one that is paused would not hear of it
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._signal(0) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.kill()
+
+    def kill(self) -> None:
+        """Let it end as in a crash; if it has ended there is nothing to do."""
+        while self._signal(signal.SIGKILL):
+            time.sleep(0.01)
+
+    def pause(self) -> None:
+        """Let it neither read nor answer, while its connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused one go on, with what has arrived meanwhile."""
+        self._signal(signal.SIGCONT)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command."""
+        assert self._process is not None
+        return self._process.pid
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the group, and return whether any of it was there to get it."""
+        if self._process is None:
+            return False
+        self._process.poll()  # reaps the leader, which would otherwise count as alive for ever
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
 
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask every process of the group to end, and kill those that have not after a while."""
-    deadline = time.monotonic() + STOP_SECONDS
-    os.killpg(process.pid, signal.SIGTERM)
-    while group_alive(process) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if group_alive(process):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def group_alive(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # reaps the leader, which would otherwise count as alive for ever
+@contextmanager
+def running(command: list[str], directory: Path, answers: Callable[[], bool], **env: str) -> Iterator[Server]:
+    """Run a server until the block is left; then end it and all that it has started."""
+    server = Server(command, directory, answers, **env)
     try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
 def run_memcached(directory: Path) -> Iterator[str]:
     """Run a memcached and yield its "host:port"."""
+    with memcached_server(directory) as (address, _):
+        yield address
+
+
+@contextmanager
+def memcached_server(directory: Path, *options: str) -> Iterator[tuple[str, Server]]:
+    """Run a memcached, with these options besides, and yield its "host:port" and itself."""
     port = free_port()
-    command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "64"]
+    command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "64", *options]
     if os.geteuid() == 0:
         command += ["-u", "nobody"]  # it refuses to run as root
-    with running(command, directory, lambda: memcached_answers(port)):
-        yield f"127.0.0.1:{port}"
+    with running(command, directory, lambda: memcached_answers(port)) as server:
+        yield f"127.0.0.1:{port}", server
 
 
 def memcached_answers(port: int) -> bool:
@@ -139,21 +181,28 @@ def memcached_answers(port: int) -> bool:
 @contextmanager
 def run_datastore_emulator(directory: Path) -> Iterator[str]:
     """Run the Cloud Datastore emulator, in memory and strongly consistent, and yield its "host:port"."""
-    options = ["--no-store-on-disk", "--consistency=1.0", f"--data-dir={directory / 'data'}"]
-    with run_emulator(["beta", "emulators", "datastore", "start", *options], directory) as address:
+    with datastore_server(directory) as (address, _):
         yield address
+
+
+@contextmanager
+def datastore_server(directory: Path) -> Iterator[tuple[str, Server]]:
+    """Run the same, and yield its "host:port" and itself. When it is started again it is empty."""
+    options = ["--no-store-on-disk", "--consistency=1.0", f"--data-dir={directory / 'data'}"]
+    with run_emulator(["beta", "emulators", "datastore", "start", *options], directory) as emulator:
+        yield emulator
 
 
 @contextmanager
 def run_firestore_emulator(directory: Path) -> Iterator[str]:
     """Run the Firestore emulator in Datastore mode, and yield its "host:port"."""
     command = ["emulators", "firestore", "start", "--database-mode=datastore-mode"]
-    with run_emulator(command, directory) as address:
+    with run_emulator(command, directory) as (address, _):
         yield address
 
 
 @contextmanager
-def run_emulator(command: list[str], directory: Path) -> Iterator[str]:
+def run_emulator(command: list[str], directory: Path) -> Iterator[tuple[str, Server]]:
     port = free_port()
     address = f"127.0.0.1:{port}"
     with running(
@@ -163,8 +212,8 @@ def run_emulator(command: list[str], directory: Path) -> Iterator[str]:
         CLOUDSDK_CONFIG=str(directory / "gcloud"),  # nothing of the user's own is read or changed
         CLOUDSDK_CORE_DISABLE_PROMPTS="1",
         CLOUDSDK_CORE_DISABLE_USAGE_REPORTING="true",
-    ):
-        yield address
+    ) as server:
+        yield address, server
 
 
 def emulator_answers(port: int) -> bool:

@@ -1,0 +1,42 @@
+"""Eight processes that write to one session at the same time: every increment and every item is there, once."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from engines.processes import Http, run_gunicorn
+from engines.stack import IN_STORE
+from engines.visitor import Visitor, at_once, check
+
+WORKERS = 8
+
+
+@pytest.fixture(scope="module")
+def port(memcached, datastore_emulator, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("gunicorn")
+    options = ["--workers", str(WORKERS)]
+    with run_gunicorn(directory, *options, memcached=memcached, datastore=datastore_emulator) as site:
+        yield site.port
+
+
+@pytest.mark.parametrize(("mount", "writes"), [("/sqlite", 25), ("/datastore", 10)])
+def test_no_write_is_lost_or_doubled(port, mount, writes):
+    with closing(Http(port, mount)) as http:
+        ada = Visitor(http.send, "ada").sign_in(IN_STORE)
+        processes = set()
+
+        def work(number):
+            with closing(Http(port, mount)) as http:
+                visitor = Visitor(http.send, "ada", ada.cookies)
+                for step in range(writes):
+                    processes.add(json.loads(visitor.increment().body)["pid"])
+                    visitor.append(f"{number} {step}")
+                return visitor
+
+        visitors = at_once([lambda number=number: work(number) for number in range(WORKERS)])
+        told = ada.read()
+    check(visitors, told)
+    assert (told["n"], len(told["items"])) == (WORKERS * writes, WORKERS * writes)
+    assert len(processes) > 1
