@@ -1,4 +1,4 @@
-# `make demo`, `make test` and `make bench` each do all their own set-up, in virtual environments of their own.
+# `make demo`, `make test`, `make soak` and `make bench` each do all their own set-up, in virtual environments of their own.
 
 PYTHON ?= python3
 TEST := .venv-test
@@ -6,7 +6,7 @@ DEMO := .venv-demo
 BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled count test-pure bench clean
+.PHONY: demo test lint test-compiled count test-pure soak bench clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
@@ -38,6 +38,11 @@ test-pure: $(TEST)/ready
 	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
 	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest
+
+# Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
+soak: $(TEST)/ready
+	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps .
+	PYTHONPATH=tests $(TEST)/bin/python -m soak $(ARGS)
 
 bench: $(BENCH)/installed
 	PYTHONPATH=tests $(BENCH)/bin/python -m bench.report  # tests: how memcached is started

@@ -13,9 +13,11 @@ import services
 from engines.app import application
 from engines.visitor import Visitor, in_process
 from google.cloud import ndb
+from proxy import Proxy
 from pymemcache.client.base import Client
 
 from gaesess import SessionMiddleware, StoreError, events, generate_key
+from gaesess.stores.base import record_key
 from gaesess.stores.datastore import DatastoreStore
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.tiered import TieredStore
@@ -23,6 +25,7 @@ from gaesess.testing import new_key
 
 IN_STORE = 5000  # bytes: more than a cookie holds
 PATIENCE = 30  # seconds for what comes in its time
+SHORT = 0.3  # seconds for what does not come
 
 
 class CountedMemcache(MemcacheStore):
@@ -47,27 +50,51 @@ class Stack:
         memcached: str,
         client: ndb.Client,
         *,
-        datastore_seconds: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-        **settings: Any,
+        proxy: Proxy | None = None,
+        cache_seconds: float = 1.0,
+        clock: Callable[[], float] = lambda: 0.0,  # by which nothing is slow, whatever else the machine does
     ) -> None:
         self.memcached = memcached
-        self.cache = CountedMemcache(memcached, timeout=0.2)
-        self.durable = DatastoreStore(client, timeout=datastore_seconds)
+        self.proxy = proxy
+        self.cache = CountedMemcache(memcached, timeout=cache_seconds)
+        self.durable = DatastoreStore(client, timeout=PATIENCE)
         self.store = TieredStore(self.cache, self.durable, clock=clock)
-        self.settings = {"cookie_key": generate_key(), "store": self.store}
-        self.app = SessionMiddleware(application, **self.settings, **settings)
-        self.degrading = SessionMiddleware(application, **self.settings, outage="degrade")
+        settings = {"cookie_key": generate_key(), "store": self.store}
+        self.app = SessionMiddleware(application, **settings)
+        self.degrading = SessionMiddleware(application, **settings, outage="degrade")
         self.durable._heeds_base_version()  # asked here, so that no fault meets that question
 
     def visitor(self, user: str = "ada", size: int = IN_STORE, app: Any = None) -> Visitor:
         """Return a visitor who is signed in."""
         return Visitor(in_process(app or self.app), user).sign_in(size)
 
+    def expect_nothing(self) -> None:
+        """Wait no longer than SHORT for Datastore from now on."""
+        self.durable._calls._timeout = SHORT  # set here and not from the start: a busy machine would miss it
+
+    def break_datastore(self, **fault: Any) -> None:
+        """Let Datastore's proxy do this from now on."""
+        assert self.proxy
+        self.expect_nothing()
+        self.proxy.inject(**fault)
+
+    def restore_datastore(self) -> None:
+        """End whatever is done to Datastore, and wait for it again."""
+        self.durable._calls._timeout = PATIENCE
+        if self.proxy:
+            self.proxy.restore()
+
     def forget(self) -> None:
         """Let memcached forget everything."""
         with closing(Client(self.memcached, timeout=5, connect_timeout=5)) as client:
             client.flush_all(noreply=False)
+
+    def lose(self, visitor: Visitor) -> None:
+        """Take a visitor's record from Datastore, as when it is restored from a backup, and from memcached."""
+        token = self.app.manager.authenticate(visitor.cookies.header())[0]
+        assert token is not None
+        self.durable.delete(record_key(token.expires, token.sid))
+        self.forget()
 
     def stats(self) -> dict[str, int]:
         """Return memcached's numbers."""
@@ -75,7 +102,8 @@ class Stack:
             return {name.decode(): value for name, value in client.stats().items() if isinstance(value, int)}
 
     def wait_for_datastore(self) -> None:
-        """Wait until gRPC has noticed that Datastore is there: it tries again a second and more after a failure."""
+        """Restore it, and wait until gRPC has noticed: it tries again a second and more after a failure."""
+        self.restore_datastore()
         deadline = time.monotonic() + PATIENCE
         while not self.datastore_answers():
             assert time.monotonic() < deadline

@@ -8,8 +8,6 @@ from engines.stack import at_event, noted_events
 from engines.visitor import at_once, check
 from proxy import grpc_reply_begins
 
-SHORT = 0.4  # seconds that a call to Datastore may take here
-
 REPLY_LOST = {"cuts_after": 0, "reply_begins": grpc_reply_begins}
 FAULTS = {
     "the reply is cut off": REPLY_LOST,
@@ -21,12 +19,13 @@ FAULTS = {
 
 @pytest.fixture
 def stack(memcached_server, datastore_proxy, make_stack):
-    return make_stack(memcached_server[0], datastore_proxy.address, datastore_seconds=SHORT)
+    return make_stack(memcached_server[0], datastore_proxy.address, proxy=datastore_proxy)
 
 
 def test_sessions_in_the_cache_are_read_while_datastore_is_away(stack, datastore_proxy):
     visitor = stack.visitor()
     visitor.increment()
+    stack.expect_nothing()
     datastore_proxy.refuse()
     check([visitor], visitor.read())
 
@@ -35,6 +34,7 @@ def test_sessions_in_the_cache_are_read_while_datastore_is_away(stack, datastore
 def test_a_write_while_datastore_is_away_is_503_and_leaves_the_cookies_alone(stack, datastore_proxy, verb):
     visitor = stack.visitor()
     cookies = dict(visitor.cookies)
+    stack.expect_nothing()
     datastore_proxy.refuse()
     answer = visitor.ask(verb, **({"size": 6000} if verb == "resize" else {}))
     assert (answer.status, answer.set_cookie, visitor.cookies) == (503, [], cookies)
@@ -43,24 +43,24 @@ def test_a_write_while_datastore_is_away_is_503_and_leaves_the_cookies_alone(sta
 
 def test_what_the_cache_does_not_have_while_datastore_is_away_is_503_and_no_empty_session(stack, datastore_proxy):
     visitor = stack.visitor()
+    stack.expect_nothing()
     datastore_proxy.refuse()
     stack.forget()
     for verb in ("read", "increment"):
         answer = visitor.ask(verb)
         assert (answer.status, answer.set_cookie) == (503, [])
-    datastore_proxy.restore()
     stack.wait_for_datastore()
     check([visitor], visitor.read())
 
 
 def test_degraded_writes_are_kept_with_a_warning_and_made_durable_by_the_next(stack, datastore_proxy):
     visitor = stack.visitor(app=stack.degrading)
+    stack.expect_nothing()
     datastore_proxy.refuse()
     with noted_events() as happened:
         assert [visitor.increment().status for _ in range(3)] == [200] * 3
     assert [event.name for event in happened].count("degraded") == 3
     check([visitor], visitor.read())
-    datastore_proxy.restore()
     stack.wait_for_datastore()
     assert visitor.increment().status == 200
     stack.forget()
@@ -68,27 +68,29 @@ def test_degraded_writes_are_kept_with_a_warning_and_made_durable_by_the_next(st
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("verb", ["increment", "append"])
-def test_a_save_that_meets_a_fault_that_passes_is_made_once(stack, datastore_proxy, fault, verb):
+def test_a_save_that_meets_a_fault_that_passes_is_made_once(stack, datastore_proxy, fault):
     visitor = stack.visitor()
-    with at_event("store_unavailable", datastore_proxy.restore):
-        answer = visitor.ask(
-            verb,
-            {BEFORE_SAVE: lambda: datastore_proxy.inject(**FAULTS[fault])},
-            **{"item": "one"} if verb == "append" else {},
-        )
+    with at_event("store_unavailable", stack.restore_datastore):
+        answer = visitor.increment({BEFORE_SAVE: lambda: stack.break_datastore(**FAULTS[fault])})
     assert answer.status == 200
     assert datastore_proxy.faults > 0
     stack.forget()
-    told = visitor.read()
-    assert (told["n"], told["items"]) == ((1, []) if verb == "increment" else (0, ["one"]))
+    assert visitor.read()["n"] == 1
+
+
+def test_an_item_whose_reply_is_lost_is_appended_once(stack, datastore_proxy):
+    visitor = stack.visitor()
+    answer = visitor.ask("append", {BEFORE_SAVE: lambda: stack.break_datastore(**REPLY_LOST)}, item="one")
+    assert answer.status == 200
+    assert datastore_proxy.faults > 0
+    stack.forget()
+    assert visitor.read()["items"] == ["one"]
 
 
 @pytest.mark.parametrize("fault", ["no reply arrives", "the request does not arrive", "all arrives too late"])
-def test_a_save_that_meets_a_fault_that_lasts_is_503_and_made_at_most_once(stack, datastore_proxy, fault):
+def test_a_save_that_meets_a_fault_that_lasts_is_503_and_made_at_most_once(stack, fault):
     visitor = stack.visitor()
-    assert visitor.increment({BEFORE_SAVE: lambda: datastore_proxy.inject(**FAULTS[fault])}).status == 503
-    datastore_proxy.restore()
+    assert visitor.increment({BEFORE_SAVE: lambda: stack.break_datastore(**FAULTS[fault])}).status == 503
     stack.wait_for_datastore()
     assert visitor.increment().status == 200
     stack.forget()
@@ -99,18 +101,14 @@ def test_a_save_that_meets_a_fault_that_lasts_is_503_and_made_at_most_once(stack
 def test_a_session_terminated_through_a_fault_does_not_come_back(stack, datastore_proxy, fault):
     visitor = stack.visitor()
     old = visitor.copy()
-
-    def sign_out(environ=None):
-        with at_event("store_unavailable", datastore_proxy.restore):
-            return visitor.ask("terminate")
-
-    datastore_proxy.inject(**FAULTS[fault])
-    assert sign_out().status == 200
+    stack.break_datastore(**FAULTS[fault])
+    with at_event("store_unavailable", stack.restore_datastore):
+        assert visitor.ask("terminate").status == 200
     assert datastore_proxy.faults > 0
     assert visitor.cookies == {}
     assert old.read()["user"] is None
     stack.forget()
-    assert old.copy().read()["user"] is None
+    assert old.read()["user"] is None
 
 
 def test_a_request_at_work_while_its_session_is_terminated_through_a_fault_does_not_bring_it_back(
@@ -120,7 +118,7 @@ def test_a_request_at_work_while_its_session_is_terminated_through_a_fault_does_
     old, late = visitor.copy(), visitor.copy()
 
     def sign_out():
-        datastore_proxy.inject(**REPLY_LOST)
+        stack.break_datastore(**REPLY_LOST)
         assert visitor.ask("terminate").status == 200
 
     assert late.increment({BEFORE_SAVE: sign_out}).status == 409
@@ -153,3 +151,11 @@ def test_connections_cut_again_and_again_under_contention_lose_nothing_and_doubl
     check([visitor, *visitors], visitor.copy().read())
     assert datastore_proxy.faults > 0
     assert set().union(*(one.statuses for one in visitors)) <= {200, 503}
+
+
+def test_a_record_that_datastore_has_lost_is_503_and_no_empty_session(stack):
+    visitor = stack.visitor()
+    stack.lose(visitor)
+    answer = visitor.ask("read")
+    assert (answer.status, answer.set_cookie) == (503, [])
+    assert b"lost your session" in answer.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import services
@@ -52,7 +53,7 @@ def test_killed_and_started_again_in_mid_run_and_no_request_fails_or_loses(
     memcached_server, datastore_emulator, make_stack
 ):
     address, memcached = memcached_server
-    stack = make_stack(address, datastore_emulator)
+    stack = make_stack(address, datastore_emulator, clock=time.monotonic)
     visitors = visitors_of(stack)
     third = VISITORS * ROUNDS // 3
     run(visitors, {third: memcached.kill, 2 * third: memcached.start})
@@ -80,7 +81,7 @@ def test_paused_in_mid_run_and_one_request_of_each_retry_interval_waits_for_it(
 ):
     address, memcached = memcached_server
     clock = Clock()
-    stack = make_stack(address, datastore_emulator, clock=clock)
+    stack = make_stack(address, datastore_emulator, clock=clock, cache_seconds=0.3)
     visitors = visitors_of(stack)
     memcached.pause()
     with noted_events() as happened:
@@ -99,7 +100,7 @@ def test_paused_in_mid_run_and_one_request_of_each_retry_interval_waits_for_it(
 def test_after_a_pause_nothing_is_shown_that_was_changed_meanwhile(memcached_server, datastore_emulator, make_stack):
     address, memcached = memcached_server
     clock = Clock()
-    stack = make_stack(address, datastore_emulator, clock=clock)
+    stack = make_stack(address, datastore_emulator, clock=clock, cache_seconds=0.3)
     ada, eve = stack.visitor("ada"), stack.visitor("eve")
     old_ada, old_eve = ada.copy(), eve.copy()
     memcached.pause()
@@ -118,17 +119,17 @@ def test_what_a_paused_one_was_sent_takes_no_effect_on_what_came_later(
     """It does what is in its sockets when it goes on, long after nobody waits for it."""
     address, memcached = memcached_server
     clock = Clock()
-    stack = make_stack(address, datastore_emulator, clock=clock)
+    stack = make_stack(address, datastore_emulator, clock=clock, cache_seconds=0.3)
     visitor = stack.visitor()
     memcached.pause()
-    for _ in range(5):
+    for _ in range(3):
         clock.time += 1.0
         assert visitor.increment().status == 200
     memcached.resume()
     clock.time += 1.0
     old = visitor.copy()
     assert visitor.increment().status == 200
-    assert [old.read()["n"] for _ in range(3)] == [6] * 3
+    assert [old.read()["n"] for _ in range(3)] == [4] * 3
 
 
 @pytest.mark.parametrize(
@@ -145,22 +146,22 @@ def test_what_a_paused_one_was_sent_takes_no_effect_on_what_came_later(
 def test_a_connection_that_fails_in_mid_request_costs_nothing(memcached_server, datastore_emulator, make_stack, fault):
     with Proxy(memcached_server[0]) as proxy:
         clock = Clock()
-        stack = make_stack(proxy.address, datastore_emulator, clock=clock)
+        stack = make_stack(proxy.address, datastore_emulator, clock=clock, cache_seconds=0.2)
         visitor = stack.visitor()
-        for _ in range(3):
+        for _ in range(2):
             assert visitor.increment({BEFORE_SAVE: lambda: proxy.inject(**fault)}).status == 200
             proxy.restore()
             clock.time += 1.0
         check([visitor], visitor.read())
         proxy.inject(**fault)
         check([visitor], visitor.read())
-        assert proxy.faults >= 3
+        assert proxy.faults >= 2  # a request that finds its connection gone does without
 
 
 def test_a_sign_out_while_it_is_down_holds_when_it_is_back(memcached_server, datastore_emulator, make_stack):
     with Proxy(memcached_server[0]) as proxy:
         clock = Clock()
-        stack = make_stack(proxy.address, datastore_emulator, clock=clock)
+        stack = make_stack(proxy.address, datastore_emulator, clock=clock, cache_seconds=0.2)
         visitor = stack.visitor()
         old = visitor.copy()
         proxy.refuse()

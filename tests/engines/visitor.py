@@ -89,10 +89,14 @@ class Visitor:
 
     def read(self) -> dict[str, Any]:
         """Return what the session holds."""
-        answer = self.ask("read")
-        assert answer.status == 200
-        told: dict[str, Any] = json.loads(answer.body)
+        told = self.try_to_read()
+        assert told is not None
         return told
+
+    def try_to_read(self) -> dict[str, Any] | None:
+        """Return what the session holds, None if there was no answer to that."""
+        answer = self.ask("read")
+        return json.loads(answer.body) if answer.status == 200 else None
 
     def copy(self) -> Visitor:
         """Return another one with the same cookies and nothing to remember."""
@@ -112,23 +116,28 @@ class Counted:
         else:
             self.unknown += 1
 
-    def allows(self, found: int) -> bool:
-        """Return whether a session that shows this number has kept what was acknowledged, and done nothing twice."""
-        return self.acknowledged <= found <= self.acknowledged + self.unknown
+
+def complaints(visitors: Iterable[Visitor], told: dict[str, Any]) -> list[str]:
+    """Return what is wrong with what a session holds, by what all who wrote to it know of it."""
+    visitors = list(visitors)
+    found = Counter(told["items"])
+    items = {item: known for visitor in visitors for item, known in visitor.items.items()}
+    acknowledged = sum(visitor.increments.acknowledged for visitor in visitors)
+    unknown = sum(visitor.increments.unknown for visitor in visitors)
+    wrong = {
+        "it is not the visitor's session": told["user"] != visitors[0].user,
+        "an acknowledged increment is lost": told["n"] < acknowledged,
+        "an increment was made twice": told["n"] > acknowledged + unknown,
+        "an acknowledged item is lost": any(known and not found[item] for item, known in items.items()),
+        "an item was appended twice": any(times > 1 for times in found.values()),
+        "there is an item that nobody has appended": not found.keys() <= items.keys(),
+    }
+    return [complaint for complaint, applies in wrong.items() if applies]
 
 
 def check(visitors: Iterable[Visitor], told: dict[str, Any]) -> None:
     """Check what a session holds against what all who wrote to it know of it."""
-    visitors = list(visitors)
-    assert told["user"] == visitors[0].user
-    acknowledged = sum(visitor.increments.acknowledged for visitor in visitors)
-    unknown = sum(visitor.increments.unknown for visitor in visitors)
-    assert acknowledged <= told["n"] <= acknowledged + unknown
-    items = {item: known for visitor in visitors for item, known in visitor.items.items()}
-    found = Counter(told["items"])
-    assert not [item for item, times in found.items() if times > 1], "appended twice"
-    assert found.keys() <= items.keys()
-    assert {item for item, known in items.items() if known} <= found.keys(), "acknowledged and not there"
+    assert complaints(visitors, told) == []
 
 
 def at_once(calls: Iterable[Callable[[], T]]) -> list[T]:
