@@ -390,7 +390,7 @@ def test_an_amount_added_after_another_write_is_part_of_that(contents: Contents,
         contents.delete("count")
     else:
         contents.clear()
-    contents.add("count", 2)
+    contents.add("count", 1)
     mine = contents.data["count"]
     assert rebased(contents, count=7)["count"] == mine
 
@@ -450,6 +450,14 @@ def test_what_was_added_after_an_attempt_that_has_landed_is_replayed(contents: C
     assert contents.data == LOADED | {"count": 108, "name": "bob"}
 
 
+def test_a_deletion_after_an_attempt_that_has_landed_is_replayed(contents: Contents) -> None:
+    contents.write("count", 2)
+    payload = attempt(contents)
+    contents.delete("name")
+    contents.rebase(record_of(payload, b"mine...."))
+    assert "name" not in contents.data
+
+
 def test_an_attempt_that_has_not_landed_is_replayed(contents: Contents) -> None:
     contents.add("count", 2)
     attempt(contents)
@@ -461,6 +469,14 @@ def test_a_clearing_that_has_landed_does_not_clear_what_came_after_it(contents: 
     attempt(contents)
     contents.rebase(record_of(codec.dumps({"other": 1}), b"another!", b"mine....", revision=3))
     assert contents.data == {"other": 1}
+
+
+def test_what_was_added_after_a_clearing_is_all_there_is(contents: Contents) -> None:
+    """Also if it comes to what was there before."""
+    contents.clear()
+    contents.add("count", 1)
+    contents.rebase(record_of(codec.dumps(LOADED | {"count": 7})))
+    assert contents.data == {"count": 1}
 
 
 def test_an_attempt_that_may_be_too_far_back_is_an_outage(contents: Contents) -> None:

@@ -69,7 +69,8 @@ class Contents:
             raise TypeError(f"cannot add to the session's key {key!r}: it has a value of type {found}, not {wanted}")
         value += amount
         self.data[key] = value
-        self._written[key] = ADDED if self._written.get(key, ADDED) == ADDED else SET
+        only_added = self._written.get(key, ADDED) == ADDED and not self._cleared
+        self._written[key] = ADDED if only_added else SET
         if type(value) not in PLAIN:
             self._exposed = True
 
@@ -110,6 +111,16 @@ class Contents:
         self._attempts = {**(self._attempts or {}), write_id: token}
         return len(self._attempts)
 
+    def landed(self, record: Record) -> tuple[bytes, Token] | None:
+        """Return the attempt that is in the record, if nothing was changed after it.
+
+        Raises StoreUnavailable if nobody can tell.
+        """
+        for write_id, token in (self._attempts or {}).items():
+            if token.sid == record.token.sid and record.includes(write_id, token.revision):
+                return (write_id, token) if self.encode() == token.payload else None
+        return None
+
     def rebase(self, record: Record) -> None:
         """Replay this request's changes, key by key, on what a concurrent request has saved since.
 
@@ -121,7 +132,7 @@ class Contents:
         except MalformedToken as error:  # a newer version of the application may hold types there that this has not
             raise StoreUnavailable(f"a concurrent request has written what cannot be read here: {error}") from error
         self._settle(record)
-        before = {} if self._cleared or not self.payload else codec.loads(self.payload)
+        before = codec.loads(self.payload) if self.payload else {}
         changed = self._changed_keys()
         data = {} if self._cleared else fresh_data
         for key in changed | data.keys():
@@ -162,8 +173,9 @@ class Contents:
     def _changed_keys(self) -> set[Hashable]:
         changed = {key for key, how in self._written.items() if how != ADDED}
         before = codec.loads(self.payload) if self.payload else {}
-        for key in self.data.keys() - changed:
-            if key not in before or not _same(key, self.data, before):
+        changed |= before.keys() ^ self.data.keys()
+        for key in before.keys() - changed:
+            if not _same(key, self.data, before):
                 changed.add(key)
         return changed
 

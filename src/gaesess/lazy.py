@@ -113,7 +113,7 @@ class LazySession:
         """
         self._check_open()
         token = self._manager.new_token(expiration_ts, ssl_only)
-        if self._unread or self._active:
+        if self._unread or self._active:  # else it has ended before
             self._ended += self._identities()
         self.resume(ActiveSession(token, replaced=[(old, None) for old, _ in self._ended]))
         self._ended = []
@@ -199,10 +199,11 @@ class LazySession:
     def _identities(self) -> list[tuple[Token, Version | None]]:
         """Return the identities under which the store may have a record, and versions, without asking the store."""
         self._accessed = True
-        if self._active:
-            return self._active.identities()
+        identities = self._active.identities() if self._active else []
         token = self._authenticate()
-        return [(token, None)] if token else []
+        if token and all(token.sid != other.sid for other, _ in identities):
+            identities.append((token, None))
+        return identities
 
     def _check_open(self) -> None:
         if self._closed:

@@ -80,6 +80,13 @@ class Recorder:
         if self._is_older(record, active):
             active.version, active.writes = record.version, active.writes or record.writes
             return False
+        landed = active.contents.landed(record)
+        if landed:
+            write_id, active.token = landed
+            active.writes = (write_id, *active.writes)[:REMEMBERED_WRITES]
+            if record.writes[0] == write_id:  # else others have written since, as the next save will find
+                active.version = record.version
+            return True
         if active.writes and record.lacks(active.writes[0], active.token.revision):
             self._emit("data_loss", "the store does not have what it had when this request began", active)
             raise SessionDataLoss("the store does not have what it had when this request began")

@@ -71,13 +71,14 @@ class TieredStore(Store):
         stored = self.durable.get(key, fresh=fresh)
         if stored is None:
             return None
-        ticket = slot.version if slot else None
-        if slot and (entry is None or entry.version.durable != stored.version):
-            with suppress(StoreError):
-                packed = _pack(stored.data, stored.version)
-                self._ask_cache(lambda cache: cache.cas(key, packed, expires_at=_key_expiry(key), ticket=ticket))
-            ticket = None
-        return Stored(stored.data, TieredVersion(stored.version, ticket))
+        if slot is None:
+            if fresh:  # whoever asks has reason to doubt what the cache has, and it was not there to be corrected
+                self._owe(key)
+            return Stored(stored.data, TieredVersion(stored.version, None))
+        if entry is not None and entry.version.durable == stored.version:
+            return Stored(stored.data, TieredVersion(stored.version, slot.version))
+        self._correct(key, slot.version, _pack(stored.data, stored.version))
+        return Stored(stored.data, TieredVersion(stored.version, None))
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> TieredVersion:
         version = self.durable.add(key, data, expires_at=expires_at)
@@ -151,6 +152,15 @@ class TieredStore(Store):
             return self._ask_cache(look)
         except StoreUnavailable:
             return None
+
+    def _correct(self, key: str, ticket: Any, entry: bytes) -> None:
+        """Store what the durable store has, if the cache still has what it had before that was asked."""
+        try:
+            self._ask_cache(lambda cache: cache.cas(key, entry, expires_at=_key_expiry(key), ticket=ticket))
+        except (Conflict, Gone):
+            pass
+        except StoreUnavailable:
+            self._owe(key)
 
     def _change(self, key: str, version: TieredVersion | None, entry: bytes, expires_at: int) -> None:
         """Store the entry where the cache has the record at `version`. Raises Conflict, Gone or KeyExists if not."""
