@@ -1,0 +1,167 @@
+"""One request by a plan, which checks what it is shown and notes what it asks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from browser import Browser
+from guarantees.history import ABSENT, UNSEEN, Lineage, applied, resolved
+from guarantees.linearizability import NEVER, Operation
+from guarantees.tasks import Task
+from guarantees.world import World
+
+from gaesess import SessionDataLoss, SessionTerminated, StoreUnavailable
+
+
+class Request:
+    """One request on its way through a process: it reads its session, works by its plan, and saves."""
+
+    def __init__(self, world: World, process: int, header: str | None, plan: list[tuple[Any, ...]]) -> None:
+        self.world = world
+        self.header = header
+        self.plan = plan
+        self.session = world.managers[process].open(header)
+        self.lineage = self.lineage_sent = world.cookies.get(header) if header else None
+        self.set_cookies: list[str] = []
+        self.terminates = False
+        self.changes: list[tuple[Any, ...]] = []  # since the last try to save
+        self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
+        self.task = Task(self.work)
+
+    def work(self) -> None:
+        try:
+            self.read()
+            for verb, *arguments in self.plan:
+                getattr(self, verb)(*arguments)
+            self.save(last=True)
+            self.set_cookies = self.session.commit()
+        except SessionDataLoss:
+            raise AssertionError("a loss is claimed where there is none") from None
+        except StoreUnavailable:
+            self.set_cookies = self.session.abandon()
+        except SessionTerminated:
+            assert self.lineage
+            assert self.lineage.ending or self.lineage.given_up, "only an ended session is called terminated"
+            self.set_cookies = self.session.abandon()
+        self.check_cookies()
+
+    # -- what is read
+
+    def read(self) -> None:
+        lineage = self.lineage
+        over = lineage is not None and self.world.is_over(lineage)  # before this request began
+        active = self.session.is_active()
+        if active:
+            assert lineage
+            assert not over, "a terminated session is back"
+            assert self.session.sid in lineage.sids, "a session has an id that nobody gave it"
+            token, _ = self.session._manager.authenticate(self.header)
+            assert self.session.revision >= token.revision, "less is shown than the client has seen"
+            return
+        assert lineage is None or lineage.ending or lineage.given_up, "a living session is shown as none"
+        self.lineage = None
+
+    # -- what is planned
+
+    def set(self, key: str) -> None:
+        value = self.world.tick()  # which no key has yet: to set one to what it is changes nothing
+        self.session[key] = value
+        self.changes.append(("set", key, value))
+
+    def nested(self, key: str, item: Any) -> None:
+        """Change a list in place."""
+        if isinstance(self.session.get(key), list):
+            self.session[key].append(item)
+            self.changes.append(("nested", key, item, list(self.session[key])))
+
+    def delete(self, key: str) -> None:
+        if key in self.session:
+            del self.session[key]
+            self.changes.append(("set", key, ABSENT))
+
+    def clear(self) -> None:
+        if self.session:
+            self.session.clear()
+            self.changes.append(("clear",))
+
+    def increment(self, n: int) -> None:
+        self.session.increment("n", n)
+        self.changes.append(("add", "n", n))
+
+    def append(self, item: Any) -> None:
+        self.session.append("items", item)
+        self.changes.append(("append", "items", item))
+
+    def regenerate_id(self) -> None:
+        if self.session.is_active():
+            self.session.regenerate_id()
+            if self.lineage:
+                self.lineage.given_up.update(self.lineage.sids)
+
+    def terminate(self) -> None:
+        """End the session, and the one that the cookie was of should that be another by now."""
+        lineages = [lineage for lineage in (self.lineage, self.lineage_sent) if lineage]
+        self.terminates = True
+        for lineage in lineages:
+            lineage.ending = True
+        self.session.terminate()
+        for lineage in lineages:
+            lineage.ended = True
+        self.changes, self.tried, self.lineage = [], [], None
+
+    def save(self, *, last: bool = False) -> None:
+        """Save, or try to, and note for the history what was asked, when, and what was seen then."""
+        if not self.session.is_active():
+            return
+        if self.lineage is None:
+            self.lineage = Lineage()
+        if self.changes:
+            self.tried.append((self.world.tick(), resolved(self.changes)))
+            self.changes = []
+        self.register()
+        before = self.session.revision
+        try:
+            self.session.save()
+        except StoreUnavailable:
+            if last:
+                self.note(certain=False)
+                raise
+        except SessionTerminated:
+            self.note(certain=False)
+            raise
+        else:
+            self.register()
+            if self.session.revision == before:
+                self.tried = []  # set and deleted again: there was nothing to save
+            self.note(certain=True)
+
+    def note(self, *, certain: bool) -> None:
+        """Put into the history of the session what this request has changed, or may have."""
+        lineage, tried = self.lineage, self.tried
+        assert lineage
+        self.tried = []
+        lineage.adrift |= bool(lineage.given_up) and not certain
+        ended = self.world.tick() if certain else NEVER
+        seen = self.session.get("n", ABSENT) if certain and len(tried) == 1 else UNSEEN
+        for began, changes in tried:
+            lineage.operations.append(Operation(began, ended, partial(applied, changes, seen), certain))
+
+    def register(self) -> None:
+        sid, lineage = self.session.sid, self.lineage
+        assert lineage
+        assert sid
+        if sid not in lineage.sids:
+            lineage.sids.append(sid)
+            self.world.lineages[sid] = lineage
+
+    def check_cookies(self) -> None:
+        if any("Max-Age=0" in line for line in self.set_cookies):
+            assert self.terminates, "a cookie is taken away from one who did not sign out"
+        browser = Browser(self.session._manager)
+        browser.take(self.set_cookies)
+        header = browser.header()
+        if header:
+            assert self.lineage
+            self.world.cookies[header] = self.lineage
+            self.lineage.sent.add(self.session.sid)

@@ -1,0 +1,154 @@
+"""Requests that overlap in every order, engines that fail at any call, an attacker: nothing is lost, nothing is back.
+
+Every session is kept in the store here. Where it lives in its cookie, the last of two overlapping answers wins by
+design; sessions that move are in session/test_stateful.py.
+"""
+
+import os
+
+from browser import Browser
+from guarantees.request import Request
+from guarantees.tasks import FAULTS
+from guarantees.world import PROCESSES, World, poison
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+EXAMPLES = int(os.environ.get("GAESESS_EXAMPLES", "400"))
+MAX_AT_WORK = 3
+KEYS = st.sampled_from(["a", "b"])
+
+changes = st.one_of(
+    st.tuples(st.just("increment"), st.integers(1, 3)),
+    st.tuples(st.just("append"), st.integers(100, 199)),
+    st.tuples(st.just("set"), KEYS),
+    st.tuples(st.just("nested"), st.just("items"), st.integers(0, 99)),
+    st.tuples(st.just("delete"), KEYS),
+)
+rare = st.sampled_from([("save",), ("clear",), ("regenerate_id",), ("terminate",)])
+plans = st.lists(st.one_of(changes, rare), min_size=1, max_size=2)
+processes = st.integers(0, PROCESSES - 1)
+faults = st.sampled_from([None] * 12 + list(FAULTS))
+choices = st.integers(0, 50)
+schedules = st.lists(st.tuples(choices, faults), max_size=12)
+
+
+class Sessions(RuleBasedStateMachine):
+    @initialize()
+    def open(self):
+        self.world = World()
+        self.browser = Browser(self.world.managers[0])
+        self.at_work = []  # requests, each with the browser it came from
+        self.answers = []  # Set-Cookie values on their way, each with the browser they go to
+        with Browser(self.world.managers[1]).request() as session:
+            session["of"] = "somebody else"
+        self.browse([(0, [("increment", 1), ("append", 0)])], [])
+        self.run_to_the_end(0)
+        self.deliver(0)
+
+    @rule(requests=st.lists(st.tuples(processes, plans), min_size=1, max_size=MAX_AT_WORK), schedule=schedules)
+    def browse(self, requests, schedule):
+        """Begin requests that overlap, and with those that are at work already."""
+        header = self.browser.header()
+        for process, plan in requests:
+            self.start(Request(self.world, process, header, plan), self.browser)
+        self.step(schedule)
+
+    @rule(
+        ending=st.sampled_from(["terminate", "regenerate_id"]),
+        change=changes,
+        schedule=st.lists(st.tuples(st.integers(0, 1), st.none()), min_size=10, max_size=16),
+    )
+    def race(self, ending, change, schedule):
+        """End the session, or its id, while another process changes it."""
+        while self.at_work:
+            self.run_to_the_end(0)
+        self.browse([(0, [change]), (1, [(ending,)])], schedule)
+
+    @rule(choice=choices, process=processes, plan=plans)
+    def replay_a_cookie(self, choice, process, plan):
+        """An attacker has kept every cookie, and nobody takes his answers."""
+        seen = list(self.world.cookies)
+        self.start(Request(self.world, process, seen[choice % len(seen)], plan), Browser(self.world.managers[0]))
+
+    @precondition(lambda self: self.at_work)
+    @rule(schedule=schedules)
+    def step(self, schedule):
+        """Let requests at work make their next calls, in any order."""
+        for choice, fault in schedule:
+            if self.at_work:
+                request, browser = self.at_work[choice % len(self.at_work)]
+                request.task.step(fault)
+                self.collect(request, browser)
+
+    @precondition(lambda self: self.at_work)
+    @rule(choice=choices)
+    def run_to_the_end(self, choice):
+        request, browser = self.at_work[choice % len(self.at_work)]
+        while not request.task.done:
+            request.task.step()
+        self.collect(request, browser)
+
+    @precondition(lambda self: self.answers)
+    @rule(choice=choices)
+    def deliver(self, choice):
+        browser, lines = self.answers.pop(choice % len(self.answers))
+        browser.take(lines)
+
+    @rule(
+        event=st.sampled_from(
+            ["cache down", "durable down", "all up", "land", "evict", "restart", "poison", "time passes"]
+        ),
+        choice=choices,
+    )
+    def disturb(self, event, choice):
+        world, records = self.world, self.world.cache.store._records
+        keys = list(records)
+        if event == "cache down":
+            world.cache.down = True
+        elif event == "durable down":
+            world.durable.down = True
+        elif event == "all up":
+            world.cache.down = world.durable.down = False
+        elif event == "land":
+            for engine in (world.durable, world.cache):
+                if engine.late:
+                    engine.land(choice % len(engine.late))
+        elif event == "evict" and keys:
+            world.cache.store.delete(keys[choice % len(keys)])
+        elif event == "restart":
+            records.clear()
+        elif event == "poison" and keys:
+            key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
+            world.cache.store.put(key, poison(choice, records[other].data, own=key == other), expires_at=2_000_000_000)
+        elif event == "time passes":
+            world.now += 1 + choice % 3
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            while self.at_work:
+                self.run_to_the_end(0)
+            self.world.land_everything()
+            self.world.check_end()
+
+    def start(self, request, browser):
+        if len(self.at_work) >= MAX_AT_WORK:
+            self.run_to_the_end(0)
+        self.at_work.append((request, browser))
+        self.collect(request, browser)
+
+    def collect(self, request, browser):
+        if request.task.done:
+            self.at_work.remove((request, browser))
+            self.answers.append((browser, request.set_cookies))
+
+
+Sessions.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestSessions = Sessions.TestCase

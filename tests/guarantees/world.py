@@ -1,0 +1,88 @@
+"""Processes around one cache and one durable store, and what the guarantees ask of these when all is quiet."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from guarantees.history import Lineage, frozen
+from guarantees.linearizability import explains
+from guarantees.tasks import Engine, Line
+
+from gaesess import SessionManager, _core, generate_key
+from gaesess.stores.base import record_key
+from gaesess.stores.memory import MemoryStore
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import new_key
+
+PROCESSES = 2
+
+
+class DurableMemory(MemoryStore):
+    may_forget = False
+
+
+class World:
+    """Everything there is, and the time."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = 1_800_000_000.0
+        self.cache, self.durable = Engine(MemoryStore()), Engine(DurableMemory())
+        common = {"cookie_key": generate_key(), "cookie_only_threshold": 0, "clock": self.clock, **settings}
+        self.stores = [TieredStore(Line(self.cache), Line(self.durable), clock=self.clock) for _ in range(PROCESSES)]
+        self.managers = [SessionManager(store=store, **common) for store in self.stores]
+        self.durable_alone = SessionManager(store=self.durable.store, **common)
+        self.ticks = 0
+        self.lineages: dict[str, Lineage] = {}  # by session id
+        self.cookies: dict[str, Lineage] = {}  # every Cookie header that was ever sent out
+
+    def clock(self) -> float:
+        return self.now
+
+    def is_over(self, lineage: Lineage) -> bool:
+        """Return whether a session has ended and the cache was told, or has nobody left to hear it from.
+
+        That a process which could not reach the cache owes it the end of a session is the one stated limit.
+        """
+        keys = {record_key(expires, sid) for expires, _, sid in map(_core.parse_sid, lineage.sids)}
+        return lineage.ended and not any(keys & store._owed.keys() for store in self.stores)
+
+    def tick(self) -> int:
+        self.ticks += 1
+        return self.ticks
+
+    def land_everything(self) -> None:
+        """Let the engines do what they have yet to do, and work from then on."""
+        for engine in (self.cache, self.durable):
+            engine.down = False
+            while engine.late:
+                engine.land()
+        self.now += 10  # the breakers try again
+        for store in self.stores:
+            store.get(new_key())  # and tell the cache what it was not there to hear
+
+    def check_end(self) -> None:
+        """Check what is left of every session, when all is quiet, against what was asked and answered."""
+        for lineage in set(self.lineages.values()):
+            found = [data for sid in lineage.sent if (data := self.durable_data(sid)) is not None]
+            assert len(found) <= 1, "a session lives under two ids"
+            if lineage.ended:
+                assert not found, "a terminated session lives on in the durable store"
+            elif found or not (lineage.ending or lineage.adrift):
+                assert found or not any(operation.certain for operation in lineage.operations), "a session is lost"
+                final = frozen(found[0] if found else {})
+                assert explains(lineage.operations, frozen({}), final.__eq__), "what is saved has no explanation"
+        for header, lineage in self.cookies.items():
+            for manager in self.managers:
+                if manager.open(header).is_active():
+                    assert not lineage.ended, "a terminated session lives on in the cache"
+
+    def durable_data(self, sid: str) -> dict[Any, Any] | None:
+        session = self.durable_alone.load(sid)
+        return dict(session) if session.is_active() else None
+
+
+def poison(choice: int, other: bytes, *, own: bool) -> bytes:
+    """Return what somebody who can write to the cache puts there. (An older record of its own is a stated limit.)"""
+    kinds = [secrets.token_bytes(200), b"x", b"", other[:-1], other[:8] + secrets.token_bytes(100)]
+    return (kinds if own else [*kinds, other])[choice % (5 if own else 6)]
