@@ -18,9 +18,21 @@ class Lineage:
         self.sids: list[str] = []  # the latest one last
         self.sent: set[str] = set()  # ids that a client was told
         self.given_up: set[str] = set()  # ids that a request has at least begun to replace
+        self.retired: set[str] = set()  # ids that were replaced, and a client was told
+        self.states: dict[tuple[str, int], Any] = {}  # what it held, by id and revision
+        self.saved: dict[str, int] = {}  # the latest revision, by id, of which somebody heard that it was saved
         self.adrift = False  # nobody knows whether its old id is over, and the client has that one only: a stated limit
         self.ending = False  # somebody has at least begun to terminate it
         self.ended = False
+
+    def see(self, now: int, sid: str, revision: int, state: Any) -> None:
+        """Note what a request was shown of it: the same to all who are shown that revision, and what it once held."""
+        known = self.states.setdefault((sid, revision), None)
+        if known is None:
+            self.states[sid, revision] = state
+            self.operations.append(Operation(0, now, lambda before: before if before == state else None))
+        else:
+            assert known == state, "two requests are shown different data as the same revision"
 
 
 def resolved(changes: list[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
@@ -40,7 +52,7 @@ def frozen(data: dict[Any, Any]) -> frozenset[tuple[str, Any]]:
 
 
 def applied(changes: tuple[tuple[Any, ...], ...], seen: Any, state: Any) -> Any:
-    """Return the state after a request's changes, or None if the request saw another number in it."""
+    """Return the state after a request's changes, or None if the request saw another."""
     data = dict(state)
     for verb, *arguments in changes:
         if verb == "clear":
@@ -55,6 +67,5 @@ def applied(changes: tuple[tuple[Any, ...], ...], seen: Any, state: Any) -> Any:
             data.pop(key, None)
         else:
             data[key] = tuple(value) if isinstance(value, list) else value
-    if seen != UNSEEN and data.get("n", ABSENT) != seen:
-        return None
-    return frozenset(data.items())
+    state = frozenset(data.items())
+    return state if seen in (UNSEEN, state) else None

@@ -16,13 +16,14 @@ class Operation(NamedTuple):
     """What a client asked for, and when: it took effect, once, between `began` and `ended`.
 
     `apply` returns the state after it, or None where that is not what the client saw. One whose outcome is not known
-    may have had no effect, or have one later (`ended` is NEVER).
+    may have had no effect, or have one later (`ended` is NEVER). It comes after the operation `after`, if that is done.
     """
 
     began: float
     ended: float
     apply: Callable[[Hashable], Hashable | None]
     certain: bool = True
+    after: Operation | None = None
 
 
 def explains(operations: Iterable[Operation], before: Hashable, after: Callable[[Hashable], bool]) -> bool:
@@ -38,10 +39,13 @@ def explains(operations: Iterable[Operation], before: Hashable, after: Callable[
             return True
         first_end = min((numbered[number].ended for number in left), default=NEVER)
         for number in left:
-            if numbered[number].began <= first_end:
+            if numbered[number].began <= first_end and not waits(number, left):
                 changed = numbered[number].apply(state)
                 if changed is not None and search(left - {number}, changed):
                     return True
         return False
+
+    def waits(number: int, left: frozenset[int]) -> bool:
+        return any(numbered[other] is numbered[number].after for other in left)
 
     return search(frozenset(numbered), before)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from browser import Browser
-from guarantees.history import ABSENT, UNSEEN, Lineage, applied, resolved
+from guarantees.history import ABSENT, UNSEEN, Lineage, applied, frozen, resolved
 from guarantees.linearizability import NEVER, Operation
 from guarantees.tasks import Task
 from guarantees.world import World
 
-from gaesess import SessionDataLoss, SessionTerminated, StoreUnavailable
+from gaesess import SessionDataLoss, SessionTerminated, StoreUnavailable, _core
+from gaesess._core import Token
 
 
 class Request:
@@ -23,11 +24,15 @@ class Request:
         self.plan = plan
         self.session = world.managers[process].open(header)
         self.lineage = self.lineage_sent = world.cookies.get(header) if header else None
+        token, _ = world.managers[process].authenticate(header)
+        self.sid_sent, self.floor = (format_sid(token), token.revision) if token else ("", 0)
         self.set_cookies: list[str] = []
         self.terminates = False
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
         self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
+        self.new_id = False  # asked for, and not yet saved
         self.task = Task(self.work)
+        self.task.step()
 
     def work(self) -> None:
         try:
@@ -39,6 +44,7 @@ class Request:
         except SessionDataLoss:
             raise AssertionError("a loss is claimed where there is none") from None
         except StoreUnavailable:
+            assert self.world.durable in self.task.failed_by, "a request fails because of the cache alone"
             self.set_cookies = self.session.abandon()
         except SessionTerminated:
             assert self.lineage
@@ -49,18 +55,25 @@ class Request:
     # -- what is read
 
     def read(self) -> None:
-        lineage = self.lineage
-        over = lineage is not None and self.world.is_over(lineage)  # before this request began
-        active = self.session.is_active()
-        if active:
-            assert lineage
-            assert not over, "a terminated session is back"
-            assert self.session.sid in lineage.sids, "a session has an id that nobody gave it"
-            token, _ = self.session._manager.authenticate(self.header)
-            assert self.session.revision >= token.revision, "less is shown than the client has seen"
+        lineage, floor = self.lineage, self.floor
+        if lineage is None:
+            assert not self.session.is_active(), "a session comes out of nothing"
             return
-        assert lineage is None or lineage.ending or lineage.given_up, "a living session is shown as none"
+        over = self.world.is_over(lineage, self.sid_sent)  # before this request began
+        if self.world.cache.sound:
+            floor = max(floor, lineage.saved.get(self.sid_sent, 0))
+        if self.session.is_active():
+            assert not over, "an ended session is back"
+            assert self.session.sid == self.sid_sent, "a session has an id that nobody gave it"
+            assert self.session.revision >= floor, "less is shown than was said to be saved"
+            self.see()
+            return
+        assert lineage.ending or self.sid_sent in lineage.given_up, "a living session is shown as none"
         self.lineage = None
+
+    def see(self) -> None:
+        assert self.lineage
+        self.lineage.see(self.world.tick(), self.session.sid, self.session.revision, frozen(dict(self.session)))
 
     # -- what is planned
 
@@ -96,6 +109,7 @@ class Request:
     def regenerate_id(self) -> None:
         if self.session.is_active():
             self.session.regenerate_id()
+            self.new_id = True
             if self.lineage:
                 self.lineage.given_up.update(self.lineage.sids)
 
@@ -108,7 +122,7 @@ class Request:
         self.session.terminate()
         for lineage in lineages:
             lineage.ended = True
-        self.changes, self.tried, self.lineage = [], [], None
+        self.changes, self.tried, self.lineage, self.new_id = [], [], None, False
 
     def save(self, *, last: bool = False) -> None:
         """Save, or try to, and note for the history what was asked, when, and what was seen then."""
@@ -135,17 +149,27 @@ class Request:
             if self.session.revision == before:
                 self.tried = []  # set and deleted again: there was nothing to save
             self.note(certain=True)
+            lineage, sid = self.lineage, self.session.sid
+            lineage.saved[sid] = max(self.session.revision, lineage.saved.get(sid, 0))
+            if self.new_id:
+                lineage.retired |= set(lineage.sids) - {sid}
+            self.new_id = False
 
     def note(self, *, certain: bool) -> None:
         """Put into the history of the session what this request has changed, or may have."""
         lineage, tried = self.lineage, self.tried
         assert lineage
         self.tried = []
-        lineage.adrift |= bool(lineage.given_up) and not certain
+        lineage.adrift |= self.new_id and not certain
         ended = self.world.tick() if certain else NEVER
-        seen = self.session.get("n", ABSENT) if certain and len(tried) == 1 else UNSEEN
-        for began, changes in tried:
-            lineage.operations.append(Operation(began, ended, partial(applied, changes, seen), certain))
+        seen = frozen(dict(self.session)) if certain else UNSEEN
+        operation = None
+        for number, (began, changes) in enumerate(tried, 1):
+            apply = partial(applied, changes, seen if number == len(tried) else UNSEEN)
+            operation = Operation(began, ended, apply, certain, after=operation)
+            lineage.operations.append(operation)
+        if certain:
+            self.see()
 
     def register(self) -> None:
         sid, lineage = self.session.sid, self.lineage
@@ -163,5 +187,14 @@ class Request:
         header = browser.header()
         if header:
             assert self.lineage
+            token, _ = self.session._manager.authenticate(header)
+            sid = format_sid(token)
+            assert sid == self.sid_sent or self.lineage is not self.lineage_sent or sid in self.lineage.saved
+            assert token.revision <= self.lineage.saved[sid], "a client is told that something was saved that was not"
+            assert token.revision >= self.floor or sid != self.sid_sent, "a client's floor sinks"
             self.world.cookies[header] = self.lineage
-            self.lineage.sent.add(self.session.sid)
+            self.lineage.sent.add(sid)
+
+
+def format_sid(token: Token) -> str:
+    return _core.format_sid(token.expires, False, token.sid)

@@ -15,11 +15,15 @@ FAULTS = ("not reached", "reply lost", "late")
 
 
 class Task:
-    """Work under way, which goes on from one engine call to the next with each `step`."""
+    """Work that goes on, with each `step`, to its first engine call and from one to the next.
+
+    `failed_by` are the engines that have not answered a call of it.
+    """
 
     def __init__(self, work: Callable[[], object]) -> None:
+        self.failed_by: set[Engine] = set()
         self._greenlet = _TaskGreenlet(work)
-        self._greenlet.switch()
+        self._greenlet.task = self
 
     @property
     def done(self) -> bool:
@@ -27,11 +31,13 @@ class Task:
 
     def step(self, fault: str | None = None) -> None:
         """Let it make the call before which it stands, with this fault, and go on to the next or to its end."""
-        self._greenlet.switch(fault)
+        self._greenlet.switch(*([fault] if self._greenlet else []))
 
 
 class _TaskGreenlet(greenlet):
     """Tells a task's calls from those that the test makes itself."""
+
+    task: Task
 
 
 class Line:
@@ -44,21 +50,32 @@ class Line:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             here = getcurrent()
-            fault = here.parent.switch() if isinstance(here, _TaskGreenlet) else None
-            return self._engine.call(fault, lambda: getattr(self._engine.store, method)(*arguments, **options))
+            task = here.task if isinstance(here, _TaskGreenlet) else None
+            fault = here.parent.switch() if task else None
+            try:
+                return self._engine.call(fault, lambda: getattr(self._engine.store, method)(*arguments, **options))
+            except StoreUnavailable:
+                if task:
+                    task.failed_by.add(self._engine)
+                raise
 
         return call
 
 
 class Engine:
-    """A store that all processes share, and the calls it has yet to make for callers who have given up."""
+    """A store that all processes share, and the calls it has yet to make for callers who have given up.
+
+    `sound` says that it has answered every call, and that nobody has touched it from outside.
+    """
 
     def __init__(self, store: Any) -> None:
         self.store = store
         self.down = False
+        self.sound = True
         self.late: list[Callable[[], object]] = []
 
     def call(self, fault: str | None, work: Callable[[], Any]) -> Any:
+        self.sound &= not (self.down or fault)
         if self.down or fault == "not reached":
             raise StoreUnavailable("the engine is not reached")
         if fault == "late":

@@ -115,13 +115,17 @@ class Sessions(RuleBasedStateMachine):
                 if engine.late:
                     engine.land(choice % len(engine.late))
         elif event == "evict" and keys:
+            world.cache.sound = False
             world.cache.store.delete(keys[choice % len(keys)])
         elif event == "restart":
+            world.cache.sound = False
             records.clear()
         elif event == "poison" and keys:
+            world.cache.sound = False
             key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
             world.cache.store.put(key, poison(choice, records[other].data, own=key == other), expires_at=2_000_000_000)
         elif event == "time passes":
+            world.cache.sound &= not self.at_work  # whom it now seems to keep waiting
             world.now += 1 + choice % 3
 
     def teardown(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 from guarantees.history import Lineage, frozen
@@ -39,13 +40,14 @@ class World:
     def clock(self) -> float:
         return self.now
 
-    def is_over(self, lineage: Lineage) -> bool:
-        """Return whether a session has ended and the cache was told, or has nobody left to hear it from.
+    def is_over(self, lineage: Lineage, sid: str) -> bool:
+        """Return whether an id of a session has ended and the cache was told, or has nobody left to hear it from.
 
         That a process which could not reach the cache owes it the end of a session is the one stated limit.
         """
-        keys = {record_key(expires, sid) for expires, _, sid in map(_core.parse_sid, lineage.sids)}
-        return lineage.ended and not any(keys & store._owed.keys() for store in self.stores)
+        expires, _, raw_sid = _core.parse_sid(sid)
+        key = record_key(expires, raw_sid)
+        return (lineage.ended or sid in lineage.retired) and not any(key in store._owed for store in self.stores)
 
     def tick(self) -> int:
         self.ticks += 1
@@ -64,18 +66,25 @@ class World:
     def check_end(self) -> None:
         """Check what is left of every session, when all is quiet, against what was asked and answered."""
         for lineage in set(self.lineages.values()):
-            found = [data for sid in lineage.sent if (data := self.durable_data(sid)) is not None]
+            found = self.alive(lineage.sent)
+            if not found and lineage.adrift and not lineage.ended:
+                found = self.alive(reversed(lineage.sids))[:1]
             assert len(found) <= 1, "a session lives under two ids"
             if lineage.ended:
                 assert not found, "a terminated session lives on in the durable store"
-            elif found or not (lineage.ending or lineage.adrift):
-                assert found or not any(operation.certain for operation in lineage.operations), "a session is lost"
-                final = frozen(found[0] if found else {})
-                assert explains(lineage.operations, frozen({}), final.__eq__), "what is saved has no explanation"
+            elif not (found or lineage.ending):
+                assert not any(operation.certain for operation in lineage.operations), "a session is lost"
+            final = frozen(found[0]) if found else None
+            assert explains(
+                lineage.operations, frozen({}), lambda state, final=final: final in (None, state)
+            ), "what is saved, or was shown, has no explanation"
         for header, lineage in self.cookies.items():
             for manager in self.managers:
                 if manager.open(header).is_active():
                     assert not lineage.ended, "a terminated session lives on in the cache"
+
+    def alive(self, sids: Iterable[str]) -> list[dict[Any, Any]]:
+        return [data for sid in sids if (data := self.durable_data(sid)) is not None]
 
     def durable_data(self, sid: str) -> dict[Any, Any] | None:
         session = self.durable_alone.load(sid)
