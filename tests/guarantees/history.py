@@ -19,17 +19,18 @@ class Lineage:
         self.sent: set[str] = set()  # ids that a client was told
         self.given_up: set[str] = set()  # ids that a request has at least begun to replace
         self.retired: set[str] = set()  # ids that were replaced, and a client was told
-        self.states: dict[tuple[str, int], Any] = {}  # what it held, by id and revision
+        self.states: dict[tuple[Any, ...], Any] = {}  # what it held, by id, revision and whether in its cookie
+        self.stored: dict[str, int] = {}  # the same, where it was saved in the store
+        self.header: str | None = None  # the last one that its client was told
         self.saved: dict[str, int] = {}  # the latest revision, by id, of which somebody heard that it was saved
         self.adrift = False  # nobody knows whether its old id is over, and the client has that one only: a stated limit
         self.ending = False  # somebody has at least begun to terminate it
         self.ended = False
 
-    def see(self, now: int, sid: str, revision: int, state: Any) -> None:
+    def see(self, now: int, revision: tuple[Any, ...], state: Any) -> None:
         """Note what a request was shown of it: the same to all who are shown that revision, and what it once held."""
-        known = self.states.setdefault((sid, revision), None)
-        if known is None:
-            self.states[sid, revision] = state
+        known = self.states.setdefault(revision, state)
+        if known is state:
             self.operations.append(Operation(0, now, lambda before: before if before == state else None))
         else:
             assert known == state, "two requests are shown different data as the same revision"

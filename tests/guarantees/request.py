@@ -11,8 +11,8 @@ from guarantees.linearizability import NEVER, Operation
 from guarantees.tasks import Task
 from guarantees.world import World
 
-from gaesess import SessionDataLoss, SessionTerminated, StoreUnavailable, _core
-from gaesess._core import Token
+from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable, _core
+from gaesess._core import POINTER, Token
 
 
 class Request:
@@ -26,6 +26,7 @@ class Request:
         self.lineage = self.lineage_sent = world.cookies.get(header) if header else None
         token, _ = world.managers[process].authenticate(header)
         self.sid_sent, self.floor = (format_sid(token), token.revision) if token else ("", 0)
+        self.points = token is not None and bool(token.flags & POINTER)
         self.set_cookies: list[str] = []
         self.terminates = False
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
@@ -59,9 +60,9 @@ class Request:
         if lineage is None:
             assert not self.session.is_active(), "a session comes out of nothing"
             return
-        over = self.world.is_over(lineage, self.sid_sent)  # before this request began
-        if self.world.cache.sound:
-            floor = max(floor, lineage.saved.get(self.sid_sent, 0))
+        over = self.points and self.world.is_over(lineage, self.sid_sent)  # before this request began
+        if self.points and self.world.cache.sound:
+            floor = max(floor, lineage.stored.get(self.sid_sent, 0))
         if self.session.is_active():
             assert not over, "an ended session is back"
             assert self.session.sid == self.sid_sent, "a session has an id that nobody gave it"
@@ -73,7 +74,8 @@ class Request:
 
     def see(self) -> None:
         assert self.lineage
-        self.lineage.see(self.world.tick(), self.session.sid, self.session.revision, frozen(dict(self.session)))
+        revision = (self.session.sid, self.session.revision, self.session.home)
+        self.lineage.see(self.world.tick(), revision, frozen(dict(self.session)))
 
     # -- what is planned
 
@@ -87,6 +89,11 @@ class Request:
         if isinstance(self.session.get(key), list):
             self.session[key].append(item)
             self.changes.append(("nested", key, item, list(self.session[key])))
+
+    def grow(self) -> None:
+        """Outgrow the cookie, where the session may live there."""
+        self.session["filler"] = value = f"{self.world.tick()}{'x' * 200}"
+        self.changes.append(("set", "filler", value))
 
     def delete(self, key: str) -> None:
         if key in self.session:
@@ -151,6 +158,8 @@ class Request:
             self.note(certain=True)
             lineage, sid = self.lineage, self.session.sid
             lineage.saved[sid] = max(self.session.revision, lineage.saved.get(sid, 0))
+            if self.session.home is Home.STORE:
+                lineage.stored[sid] = max(self.session.revision, lineage.stored.get(sid, 0))
             if self.new_id:
                 lineage.retired |= set(lineage.sids) - {sid}
             self.new_id = False
@@ -194,6 +203,7 @@ class Request:
             assert token.revision >= self.floor or sid != self.sid_sent, "a client's floor sinks"
             self.world.cookies[header] = self.lineage
             self.lineage.sent.add(sid)
+            self.lineage.header = header
 
 
 def format_sid(token: Token) -> str:

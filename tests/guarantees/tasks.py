@@ -17,10 +17,11 @@ FAULTS = ("not reached", "reply lost", "late")
 class Task:
     """Work that goes on, with each `step`, to its first engine call and from one to the next.
 
-    `failed_by` are the engines that have not answered a call of it.
+    `before` is the engine whose call comes next; `failed_by` are those that have not answered one.
     """
 
     def __init__(self, work: Callable[[], object]) -> None:
+        self.before: Engine | None = None
         self.failed_by: set[Engine] = set()
         self._greenlet = _TaskGreenlet(work)
         self._greenlet.task = self
@@ -51,7 +52,10 @@ class Line:
         def call(*arguments: Any, **options: Any) -> Any:
             here = getcurrent()
             task = here.task if isinstance(here, _TaskGreenlet) else None
-            fault = here.parent.switch() if task else None
+            fault = None
+            if task:
+                task.before = self._engine
+                fault = here.parent.switch()
             try:
                 return self._engine.call(fault, lambda: getattr(self._engine.store, method)(*arguments, **options))
             except StoreUnavailable:

@@ -5,6 +5,7 @@ design; sessions that move are in session/test_stateful.py.
 """
 
 import os
+from itertools import product
 
 from browser import Browser
 from guarantees.request import Request
@@ -34,8 +35,10 @@ schedules = st.lists(st.tuples(choices, faults), max_size=12)
 
 
 class Sessions(RuleBasedStateMachine):
-    @initialize()
-    def open(self):
+    @initialize(calm=st.booleans())
+    def open(self, calm):
+        """Where it is calm nothing fails, and so nobody may be shown less than anybody was told is saved."""
+        self.calm = calm
         self.world = World()
         self.browser = Browser(self.world.managers[0])
         self.at_work = []  # requests, each with the browser it came from
@@ -61,9 +64,24 @@ class Sessions(RuleBasedStateMachine):
     )
     def race(self, ending, change, schedule):
         """End the session, or its id, while another process changes it."""
-        while self.at_work:
-            self.run_to_the_end(0)
+        self.run_all_to_the_end()
         self.browse([(0, [change]), (1, [(ending,)])], schedule)
+
+    @rule(
+        plans=st.lists(st.lists(changes, max_size=1), min_size=2, max_size=2),
+        evicted=st.booleans(),
+        schedule=st.lists(st.tuples(st.integers(0, 1), st.none()), min_size=8, max_size=16),
+    )
+    def look_after_race(self, plans, evicted, schedule):
+        """Read, or change, in two processes at once, and then look what everybody is shown."""
+        self.run_all_to_the_end()
+        if evicted:
+            self.disturb("restart", 0)
+        self.browse(enumerate(plans), schedule)
+        self.run_all_to_the_end()
+        for process, header in product(range(PROCESSES), {self.browser.header(), next(iter(self.world.cookies))}):
+            self.start(Request(self.world, process, header, []), Browser(self.world.managers[0]))
+            self.run_all_to_the_end()
 
     @rule(choice=choices, process=processes, plan=plans)
     def replay_a_cookie(self, choice, process, plan):
@@ -78,7 +96,7 @@ class Sessions(RuleBasedStateMachine):
         for choice, fault in schedule:
             if self.at_work:
                 request, browser = self.at_work[choice % len(self.at_work)]
-                request.task.step(fault)
+                request.task.step(None if self.calm else fault)
                 self.collect(request, browser)
 
     @precondition(lambda self: self.at_work)
@@ -88,6 +106,10 @@ class Sessions(RuleBasedStateMachine):
         while not request.task.done:
             request.task.step()
         self.collect(request, browser)
+
+    def run_all_to_the_end(self):
+        while self.at_work:
+            self.run_to_the_end(0)
 
     @precondition(lambda self: self.answers)
     @rule(choice=choices)
@@ -103,6 +125,9 @@ class Sessions(RuleBasedStateMachine):
     )
     def disturb(self, event, choice):
         world, records = self.world, self.world.cache.store._records
+        if self.calm and (self.at_work or event not in ("evict", "restart", "time passes")):
+            return
+        world.cache.sound &= not self.at_work  # who is at work may put back what was dropped, or seem to be kept waiting
         keys = list(records)
         if event == "cache down":
             world.cache.down = True
@@ -115,23 +140,19 @@ class Sessions(RuleBasedStateMachine):
                 if engine.late:
                     engine.land(choice % len(engine.late))
         elif event == "evict" and keys:
-            world.cache.sound = False
             world.cache.store.delete(keys[choice % len(keys)])
         elif event == "restart":
-            world.cache.sound = False
             records.clear()
         elif event == "poison" and keys:
             world.cache.sound = False
             key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
             world.cache.store.put(key, poison(choice, records[other].data, own=key == other), expires_at=2_000_000_000)
         elif event == "time passes":
-            world.cache.sound &= not self.at_work  # whom it now seems to keep waiting
             world.now += 1 + choice % 3
 
     def teardown(self):
         if hasattr(self, "world"):
-            while self.at_work:
-                self.run_to_the_end(0)
+            self.run_all_to_the_end()
             self.world.land_everything()
             self.world.check_end()
 

@@ -26,10 +26,10 @@ class DurableMemory(MemoryStore):
 class World:
     """Everything there is, and the time."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, cookie_bytes: int = 0) -> None:
         self.now = 1_800_000_000.0
         self.cache, self.durable = Engine(MemoryStore()), Engine(DurableMemory())
-        common = {"cookie_key": generate_key(), "cookie_only_threshold": 0, "clock": self.clock, **settings}
+        common = {"cookie_key": generate_key(), "cookie_only_threshold": cookie_bytes, "clock": self.clock}
         self.stores = [TieredStore(Line(self.cache), Line(self.durable), clock=self.clock) for _ in range(PROCESSES)]
         self.managers = [SessionManager(store=store, **common) for store in self.stores]
         self.durable_alone = SessionManager(store=self.durable.store, **common)
