@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,14 @@ from gaesess._core import POINTER, Token
 class Request:
     """One request on its way through a process: it reads its session, works by its plan, and saves."""
 
-    def __init__(self, world: World, process: int, header: str | None, plan: list[tuple[Any, ...]]) -> None:
+    def __init__(
+        self,
+        world: World,
+        process: int,
+        header: str | None,
+        plan: list[tuple[Any, ...]],
+        durable_faults: Iterable[str | None] = (),
+    ) -> None:
         self.world = world
         self.header = header
         self.plan = plan
@@ -32,7 +40,7 @@ class Request:
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
         self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
         self.new_id = False  # asked for, and not yet saved
-        self.task = Task(self.work)
+        self.task = Task(self.work, world.durable, durable_faults)
         self.task.step()
 
     def work(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -17,11 +17,15 @@ FAULTS = ("not reached", "reply lost", "late")
 class Task:
     """Work that goes on, with each `step`, to its first engine call and from one to the next.
 
-    `before` is the engine whose call comes next; `failed_by` are those that have not answered one.
+    Its calls of `engine` meet with `faults`, one after the other. `failed_by` are the engines that have not answered.
     """
 
-    def __init__(self, work: Callable[[], object]) -> None:
-        self.before: Engine | None = None
+    def __init__(
+        self, work: Callable[[], object], engine: Engine | None = None, faults: Iterable[str | None] = ()
+    ) -> None:
+        self._engine = engine
+        self._faults = iter(faults)
+        self.before: Engine | None = None  # whose call comes next
         self.failed_by: set[Engine] = set()
         self._greenlet = _TaskGreenlet(work)
         self._greenlet.task = self
@@ -32,7 +36,16 @@ class Task:
 
     def step(self, fault: str | None = None) -> None:
         """Let it make the call before which it stands, with this fault, and go on to the next or to its end."""
-        self._greenlet.switch(*([fault] if self._greenlet else []))
+        if self.before is None:
+            self._greenlet.switch()
+        else:
+            expected = next(self._faults, None) if self.before is self._engine else None
+            self._greenlet.switch(fault or expected)
+
+    def finish(self) -> None:
+        """Let it make all its calls."""
+        while not self.done:
+            self.step()
 
 
 class _TaskGreenlet(greenlet):

@@ -10,7 +10,7 @@ from itertools import product
 from browser import Browser
 from guarantees.request import Request
 from guarantees.tasks import FAULTS
-from guarantees.world import PROCESSES, World, poison
+from guarantees.world import PROCESSES, World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -27,15 +27,21 @@ changes = st.one_of(
     st.tuples(st.just("delete"), KEYS),
 )
 rare = st.sampled_from([("save",), ("clear",), ("regenerate_id",), ("terminate",)])
-plans = st.lists(st.one_of(changes, rare), min_size=1, max_size=2)
+plans = st.one_of(
+    st.lists(st.one_of(changes, rare), min_size=1, max_size=2),
+    st.tuples(changes, st.just(("save",)), changes).map(list),
+)
 processes = st.integers(0, PROCESSES - 1)
 faults = st.sampled_from([None] * 12 + list(FAULTS))
+scripts = st.one_of(
+    st.just([]), st.lists(st.sampled_from([None, *FAULTS]), max_size=6)
+)  # of durable calls
 choices = st.integers(0, 50)
 schedules = st.lists(st.tuples(choices, faults), max_size=12)
 
 
 class Sessions(RuleBasedStateMachine):
-    @initialize(calm=st.booleans())
+    @initialize(calm=st.sampled_from([False, False, True]))
     def open(self, calm):
         """Where it is calm nothing fails, and so nobody may be shown less than anybody was told is saved."""
         self.calm = calm
@@ -45,16 +51,16 @@ class Sessions(RuleBasedStateMachine):
         self.answers = []  # Set-Cookie values on their way, each with the browser they go to
         with Browser(self.world.managers[1]).request() as session:
             session["of"] = "somebody else"
-        self.browse([(0, [("increment", 1), ("append", 0)])], [])
+        self.browse([(0, [("increment", 1), ("append", 0)], ())], [])
         self.run_to_the_end(0)
         self.deliver(0)
 
-    @rule(requests=st.lists(st.tuples(processes, plans), min_size=1, max_size=MAX_AT_WORK), schedule=schedules)
+    @rule(requests=st.lists(st.tuples(processes, plans, scripts), min_size=1, max_size=MAX_AT_WORK), schedule=schedules)
     def browse(self, requests, schedule):
         """Begin requests that overlap, and with those that are at work already."""
         header = self.browser.header()
-        for process, plan in requests:
-            self.start(Request(self.world, process, header, plan), self.browser)
+        for process, plan, script in requests:
+            self.start(Request(self.world, process, header, plan, () if self.calm else script), self.browser)
         self.step(schedule)
 
     @rule(
@@ -65,7 +71,7 @@ class Sessions(RuleBasedStateMachine):
     def race(self, ending, change, schedule):
         """End the session, or its id, while another process changes it."""
         self.run_all_to_the_end()
-        self.browse([(0, [change]), (1, [(ending,)])], schedule)
+        self.browse([(0, [change], ()), (1, [(ending,)], ())], schedule)
 
     @rule(
         plans=st.lists(st.lists(changes, max_size=1), min_size=2, max_size=2),
@@ -77,7 +83,7 @@ class Sessions(RuleBasedStateMachine):
         self.run_all_to_the_end()
         if evicted:
             self.disturb("restart", 0)
-        self.browse(enumerate(plans), schedule)
+        self.browse([(0, plans[0], ()), (1, plans[1], ())], schedule)
         self.run_all_to_the_end()
         for process, header in product(range(PROCESSES), {self.browser.header(), next(iter(self.world.cookies))}):
             self.start(Request(self.world, process, header, []), Browser(self.world.managers[0]))
@@ -103,8 +109,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(choice=choices)
     def run_to_the_end(self, choice):
         request, browser = self.at_work[choice % len(self.at_work)]
-        while not request.task.done:
-            request.task.step()
+        request.task.finish()
         self.collect(request, browser)
 
     def run_all_to_the_end(self):
@@ -124,31 +129,10 @@ class Sessions(RuleBasedStateMachine):
         choice=choices,
     )
     def disturb(self, event, choice):
-        world, records = self.world, self.world.cache.store._records
         if self.calm and (self.at_work or event not in ("evict", "restart", "time passes")):
             return
-        world.cache.sound &= not self.at_work  # who is at work may put back what was dropped, or seem to be kept waiting
-        keys = list(records)
-        if event == "cache down":
-            world.cache.down = True
-        elif event == "durable down":
-            world.durable.down = True
-        elif event == "all up":
-            world.cache.down = world.durable.down = False
-        elif event == "land":
-            for engine in (world.durable, world.cache):
-                if engine.late:
-                    engine.land(choice % len(engine.late))
-        elif event == "evict" and keys:
-            world.cache.store.delete(keys[choice % len(keys)])
-        elif event == "restart":
-            records.clear()
-        elif event == "poison" and keys:
-            world.cache.sound = False
-            key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
-            world.cache.store.put(key, poison(choice, records[other].data, own=key == other), expires_at=2_000_000_000)
-        elif event == "time passes":
-            world.now += 1 + choice % 3
+        self.world.cache.sound &= not self.at_work  # who may put back what was dropped, or seem to be kept waiting
+        self.world.disturb(event, choice)
 
     def teardown(self):
         if hasattr(self, "world"):

@@ -74,14 +74,57 @@ class World:
                 assert not found, "a terminated session lives on in the durable store"
             elif not (found or lineage.ending):
                 assert not any(operation.certain for operation in lineage.operations), "a session is lost"
-            final = frozen(found[0]) if found else None
-            assert explains(
-                lineage.operations, frozen({}), lambda state, final=final: final in (None, state)
-            ), "what is saved, or was shown, has no explanation"
+            self.check_explained(lineage, frozen(found[0]) if found else None)
         for header, lineage in self.cookies.items():
             for manager in self.managers:
                 if manager.open(header).is_active():
                     assert not lineage.ended, "a terminated session lives on in the cache"
+
+    def check_client(self, header: str | None) -> None:
+        """Check what a client has in the end, and of every other session only whether what was shown can be explained.
+
+        For sessions that may live in their cookie, where a client's last cookie is what counts.
+        """
+        current = self.cookies.get(header) if header else None
+        for lineage in set(self.lineages.values()):
+            final = None
+            if lineage is current:
+                session = self.durable_alone.open(header)
+                assert session.is_active() or lineage.ending or lineage.adrift, "a session is lost"
+                final = frozen(dict(session)) if session.is_active() else None
+            self.check_explained(lineage, final)
+
+    def check_explained(self, lineage: Lineage, final: Any) -> None:
+        """Check whether what was asked and answered, and what it has in the end if that is known, fit together."""
+
+        def ends(state: Any) -> bool:
+            return final in (None, state)
+
+        assert explains(lineage.operations, frozen({}), ends), "what is saved, or was shown, has no explanation"
+
+    def disturb(self, event: str, choice: int) -> None:
+        """Do something to the engines."""
+        cached = self.cache.store._records
+        keys = list(cached)
+        if event == "cache down":
+            self.cache.down = True
+        elif event == "durable down":
+            self.durable.down = True
+        elif event == "all up":
+            self.cache.down = self.durable.down = False
+        elif event == "land":
+            for engine in (self.durable, self.cache):
+                if engine.late:
+                    engine.land(choice % len(engine.late))
+        elif event == "evict" and keys:
+            self.cache.store.delete(keys[choice % len(keys)])
+        elif event == "restart":
+            cached.clear()
+        elif event == "poison" and keys:
+            key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
+            self.cache.store.put(key, poison(choice, cached[other].data, own=key == other), expires_at=2_000_000_000)
+        elif event == "time passes":
+            self.now += 1 + choice % 3
 
     def alive(self, sids: Iterable[str]) -> list[dict[Any, Any]]:
         return [data for sid in sids if (data := self.durable_data(sid)) is not None]
