@@ -12,7 +12,7 @@ from gaesess import codec
 from gaesess._core import RECORDED, Token
 from gaesess.contents import Contents
 from gaesess.errors import MalformedToken, StoreUnavailable
-from gaesess.records import REMEMBERED_WRITES, Record
+from gaesess.record import REMEMBERED_WRITES, History, Record
 
 LOADED = {"count": 1, "name": "ada", "cart": ["tea"], "nested": ({"deep": [1]},), "when": None}
 
@@ -196,7 +196,7 @@ EXPIRY = 4_000_000_000
 
 def record_of(payload: bytes, *writes: bytes, revision: int = 2, sid: bytes = SID) -> Record:
     """Return a record as another request left it, with the ids of its latest writes."""
-    return Record(token_of(payload, revision, sid), 1, writes or (b"another!",))
+    return Record(token_of(payload, revision, sid), 1, History(writes or (b"another!",)))
 
 
 def token_of(payload: bytes, revision: int, sid: bytes = SID) -> Token:

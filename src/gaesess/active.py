@@ -9,6 +9,7 @@ from gaesess._core import POINTER, Token
 from gaesess.contents import Contents
 
 if TYPE_CHECKING:
+    from gaesess.record import History
     from gaesess.stores.base import Version
 
 
@@ -23,13 +24,13 @@ class ActiveSession:
     """Who it is, what it holds, where it lives.
 
     `token` is its identity, and what was last read or saved. `version` is that of its record in the store, None if it
-    is not known to have one, and `writes` are the ids of the record's latest writes. `replaced` are the identities
-    given up in this request, whose records end once the new one is safe; with a version where the new one goes on from
-    that record. `unsaved` says that it is new, or that a save failed on the way. `cookie` is the token that the client
-    has to hear of, if there is one.
+    is not known to have one, and `history` is the record's, None if the session comes from its cookie. `replaced` are
+    the identities given up in this request, whose records end once the new one is safe; with a version where the new
+    one goes on from that record. `unsaved` says that it is new, or that a save failed on the way. `cookie` is the token
+    that the client has to hear of, if there is one.
     """
 
-    __slots__ = ("contents", "cookie", "home", "replaced", "token", "unsaved", "version", "writes")
+    __slots__ = ("contents", "cookie", "history", "home", "replaced", "token", "unsaved", "version")
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class ActiveSession:
         home: Home = Home.COOKIE,
         version: Version | None = None,
         *,
-        writes: tuple[bytes, ...] = (),
+        history: History | None = None,
         replaced: list[tuple[Token, Version | None]] | None = None,
         unsaved: bool = True,
         cookie: Token | None = None,
@@ -47,7 +48,7 @@ class ActiveSession:
         self.contents = contents or Contents()
         self.home = home
         self.version = version
-        self.writes = writes
+        self.history = history
         self.replaced = replaced or []
         self.unsaved = unsaved
         self.cookie = cookie

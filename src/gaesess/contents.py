@@ -11,7 +11,7 @@ from gaesess.codec import PLAIN
 from gaesess.errors import MalformedToken, StoreUnavailable
 
 if TYPE_CHECKING:
-    from gaesess.records import Record
+    from gaesess.record import Record
 
 # How a key was written since the last save, where that matters to a replay.
 QUICK = 1  # the cache alone is to hear of it

@@ -173,7 +173,7 @@ class SessionManager:
         except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
             raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
         token = record.token._replace(issued=pointer.issued)
-        return ActiveSession(token, contents, Home.STORE, record.version, writes=record.writes, unsaved=False)
+        return ActiveSession(token, contents, Home.STORE, record.version, history=record.history, unsaved=False)
 
     def _refuse_cookie(self, error: InvalidToken) -> None:
         name = "token_expired" if isinstance(error, ExpiredToken | RecordGone) else "token_refused"

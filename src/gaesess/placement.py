@@ -73,20 +73,20 @@ class Placement:
         """
         for _ in range(MAX_REPLAYS):
             payload = payload or active.contents.encode()
-            fits = len(payload) <= self._cookie_bytes
+            home = Home.COOKIE if len(payload) <= self._cookie_bytes else Home.STORE
             flags, expires, _, revision, sid, _ = active.token
-            recorded = not fits or active.version is not None or persist
+            recorded = home is Home.STORE or active.version is not None or persist
             token = Token(flags | RECORDED if recorded else flags, expires, self._now(), revision + 1, sid, payload)
             if not recorded:
                 active.token = token
-            elif not self._write_record(active, token):
+            elif not self._write_record(active, token, home):
                 payload = None
                 continue
             active.home = Home.COOKIE if len(active.token.payload) <= self._cookie_bytes else Home.STORE
             return
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be saved")
 
-    def _write_record(self, active: ActiveSession, token: Token) -> bool:
+    def _write_record(self, active: ActiveSession, token: Token, home: Home) -> bool:
         size = len(token.payload)
         if self._recorder is None:
             raise SessionTooLarge(
@@ -94,14 +94,16 @@ class Placement:
             )
         if size > MAX_RECORD_BYTES:
             raise SessionTooLarge(f"the session has {size} bytes, a store takes {MAX_RECORD_BYTES}")
-        return self._recorder.write(active, token)
+        return self._recorder.write(active, token, home)
 
     def _save_quick(self, active: ActiveSession, payload: bytes) -> bool:
-        if self._records is None or active.unsaved or active.home is not Home.STORE or active.version is None:
+        if self._records is None or active.unsaved or active.home is not Home.STORE:
+            return False
+        if active.version is None or active.history is None:
             return False
         if len(payload) > MAX_RECORD_BYTES or not active.contents.only_quick():
             return False
-        version = self._records.write_quick(active.token._replace(payload=payload), active.version, active.writes)
+        version = self._records.write_quick(active.token._replace(payload=payload), active.version, active.history)
         if version is None:
             return False
         active.version = version

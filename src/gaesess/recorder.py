@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from gaesess import events
 from gaesess._core import Token
-from gaesess.active import ActiveSession
+from gaesess.active import ActiveSession, Home
 from gaesess.errors import (
     Conflict,
     Gone,
@@ -16,7 +15,8 @@ from gaesess.errors import (
     SessionTerminated,
     StoreUnavailable,
 )
-from gaesess.records import MAX_TRIES, REMEMBERED_WRITES, WRITE_ID_BYTES, Record, Records
+from gaesess.record import History, Record
+from gaesess.records import MAX_TRIES, Records
 
 
 class Recorder:
@@ -27,27 +27,30 @@ class Recorder:
         self._label = label
         self._degrades = degrades
 
-    def write(self, active: ActiveSession, token: Token) -> bool:
+    def write(self, active: ActiveSession, token: Token, home: Home) -> bool:
         """Write `token` as the session's record. False: others have written, and what to write is to be made anew.
+
+        `home` is where the session lives from then on.
 
         Raises SessionTerminated and StoreUnavailable. After the latter the write may have landed or not: the session's
         contents remember it, and the next write finds it out.
         """
-        writes = (os.urandom(WRITE_ID_BYTES), *active.writes)[:REMEMBERED_WRITES]
+        before = active.history or History(cookie_revision=active.token.revision)
+        history = before.continued(cookie_revision=token.revision if home is Home.COOKIE else None)
         try:
-            active.version = self._records.write(token, active.version, writes)
+            active.version = self._records.write(token, active.version, history)
         except (KeyExists, Conflict, Gone):
             done = self._catch_up(active)
             self._emit("conflict_merged", "took up the changes of a concurrent request", active)
             return done
         except StoreUnavailable:
-            return self._settle(active, token, writes)
-        active.token, active.writes = token, writes
+            return self._settle(active, token, history)
+        active.token, active.history = token, history
         return True
 
-    def _settle(self, active: ActiveSession, token: Token, writes: tuple[bytes, ...]) -> bool:
+    def _settle(self, active: ActiveSession, token: Token, history: History) -> bool:
         """Go on after a write whose outcome is not known, as `write` does: the record tells."""
-        tries = active.contents.attempted(writes[0], token)
+        tries = active.contents.attempted(history.writes[0], token)
         try:
             done = self._catch_up(active)
             self._emit("outcome_settled", "looked up whether a write has landed", active, landed=done)
@@ -57,15 +60,15 @@ class Recorder:
         except SessionDataLoss:
             raise
         except StoreUnavailable:
-            if self._degrades and active.token.revision + 1 == token.revision and self._degrade(active, token, writes):
+            if self._degrades and active.token.revision + 1 == token.revision and self._degrade(active, token, history):
                 return True
             raise
 
-    def _degrade(self, active: ActiveSession, token: Token, writes: tuple[bytes, ...]) -> bool:
-        version = self._records.write_quick(token, active.version, writes)
+    def _degrade(self, active: ActiveSession, token: Token, history: History) -> bool:
+        version = self._records.write_quick(token, active.version, history)
         if version is None:
             return False
-        active.token, active.version, active.writes = token, version, writes
+        active.token, active.version, active.history = token, version, history
         self._emit("degraded", "saved in the cache alone, as the durable store is down", active)
         return True
 
@@ -78,28 +81,35 @@ class Recorder:
             active.version = None  # it is added, with all that this request has of it
             return False
         if self._is_older(record, active):
-            active.version, active.writes = record.version, active.writes or record.writes
+            self._overwrite(active, record)
             return False
         landed = active.contents.landed(record)
         if landed:
             write_id, active.token = landed
-            active.writes = (write_id, *active.writes)[:REMEMBERED_WRITES]
-            if record.writes[0] == write_id:  # else others have written since, as the next save will find
+            active.history = record.history.up_to(write_id)
+            if active.history == record.history:  # else others have written since, as the next save will find
                 active.version = record.version
             return True
-        if active.writes and record.lacks(active.writes[0], active.token.revision):
+        if active.history and record.lacks(active.history.writes[0], active.token.revision):
             self._emit("data_loss", "the store does not have what it had when this request began", active)
             raise SessionDataLoss("the store does not have what it had when this request began")
         active.contents.rebase(record)
         active.token = record.token._replace(issued=active.token.issued)
-        active.version, active.writes = record.version, record.writes
+        active.version, active.history = record.version, record.history
         return active.contents.changed_payload() is None
 
     def _is_older(self, record: Record, active: ActiveSession) -> bool:
-        """Return whether the record is what the session came from: nobody has written since."""
-        if active.writes:
-            return record.writes[0] in active.writes
-        return record.token.revision <= active.token.revision  # it is from before the session moved into its cookie
+        """Return whether nobody has written since what this request knows, or nothing that its client ever heard of."""
+        if active.history:
+            return record.history.writes[0] in active.history.writes
+        return record.history.cookie_revision < active.token.revision
+
+    def _overwrite(self, active: ActiveSession, record: Record) -> None:
+        active.version = record.version
+        if not active.history:
+            active.history = History(record.history.writes, active.token.revision)
+            revision = max(active.token.revision, record.token.revision)  # it may have tries that nobody heard of
+            active.token = active.token._replace(revision=revision)
 
     def _emit(self, name: str, message: str, active: ActiveSession, **fields: object) -> None:
         events.emit(name, message, session=self._label(active.token.sid), revision=active.token.revision, **fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gaesess import _impl, events
 from gaesess._core import POINTER, Token
@@ -20,6 +20,7 @@ from gaesess.errors import (
     StoreUnavailable,
 )
 from gaesess.keys import Keyring
+from gaesess.record import History, Record, frame, tombstone, unframe
 from gaesess.stores.base import Store, Stored, Version, record_key
 
 if TYPE_CHECKING:
@@ -27,34 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WRITE_ID_BYTES = 8
-REMEMBERED_WRITES = 16  # more than overlapping requests write in the time of one re-read; 128 bytes
 MAX_TRIES = 3  # of a write whose outcome is not known
 MAX_REPLAYS = 100  # as many requests as an HTTP/2 connection may have at once (RFC 9113 section 6.5.2): each wins once
-
-
-class Record(NamedTuple):
-    """What the store has of a session: its token with the data, and the ids of its latest writes, the last one first.
-
-    One of a session that has ended, a tombstone, has no writes. Its `heir` is the identity that the session went on
-    with, if it was given a new id.
-    """
-
-    token: Token
-    version: Version
-    writes: tuple[bytes, ...]
-    heir: Token | None = None
-
-    def includes(self, write_id: bytes, revision: int) -> bool:
-        """Return whether a write that would have made that revision is in it. Raises StoreUnavailable if unknown."""
-        if write_id not in self.writes and not self.lacks(write_id, revision):
-            raise StoreUnavailable("too much was written since for anybody to tell whether this session was saved")
-        return write_id in self.writes
-
-    def lacks(self, write_id: bytes, revision: int) -> bool:
-        """Return whether a write that made that revision is certainly not in it."""
-        all_remembered = len(self.writes) < REMEMBERED_WRITES or self.token.revision - revision < REMEMBERED_WRITES
-        return all_remembered and write_id not in self.writes
 
 
 class Records:
@@ -84,7 +59,7 @@ class Records:
             record = self._verified(pointer, fresh) if fresh != stored else None
         if record is None:
             raise self._missing(pointer)
-        if not record.writes:
+        if record.ended:
             raise RecordGone("the session has ended")
         return record
 
@@ -97,22 +72,22 @@ class Records:
         record = self._verified(token._replace(revision=0), stored)
         if record is None and stored is not None:
             raise StoreUnavailable("another process has written what this one cannot read; do they have the same keys?")
-        if record is not None and not record.writes:
+        if record is not None and record.ended:
             raise SessionTerminated("the session ended while this request was at work")
         return record
 
-    def write(self, token: Token, version: Version | None, writes: tuple[bytes, ...]) -> Version:
+    def write(self, token: Token, version: Version | None, history: History) -> Version:
         """Add a record, or replace the one at `version`; return the new version.
 
         Raises KeyExists, Conflict or Gone as the store does.
         """
-        return self._put(token, version, _frame(token.payload, writes))
+        return self._put(token, version, frame(token.payload, history))
 
-    def write_quick(self, token: Token, version: Version | None, writes: tuple[bytes, ...]) -> Version | None:
+    def write_quick(self, token: Token, version: Version | None, history: History) -> Version | None:
         """Write to the cache alone, if there is one in front of a durable store; return the version, or None."""
         if self._tiered is None:
             return None
-        key, data = record_key(token.expires, token.sid), self._seal(token, _frame(token.payload, writes))
+        key, data = record_key(token.expires, token.sid), self._seal(token, frame(token.payload, history))
         return self._tiered.put_quick(key, data, expires_at=token.expires, version=version)
 
     def retire(self, old: Token, version: Version, *, heir: Token) -> None:
@@ -122,7 +97,7 @@ class Records:
         error.
         """
         try:
-            self._put(old, version, _tombstone(heir))
+            self._put(old, version, tombstone(heir))
         except (Conflict, StoreUnavailable):
             if not self._is_retired(old, heir):
                 raise
@@ -143,10 +118,10 @@ class Records:
                 if attempt or version is None:
                     stored = self._get(token, fresh=True)
                     record = self._verified(token._replace(revision=0), stored)
-                    if record is not None and not record.writes:
+                    if record is not None and record.ended:
                         return record.heir
                     version = stored.version if stored else None
-                self._put(token, version, _tombstone(None))
+                self._put(token, version, tombstone(None))
                 events.emit("terminated", "the record of a session was ended", session=self._label(token.sid))
                 return None
             except (KeyExists, Conflict, Gone):
@@ -173,14 +148,14 @@ class Records:
             token = _impl.unseal(self._keys.verifying, stored.data, self._now())
             if (token.sid, token.expires) != (wanted.sid, wanted.expires):
                 raise MalformedToken("record is of another session")
-            record = _unframe(token, stored.version)
+            record = unframe(token, stored.version)
         except InvalidToken as error:
             if isinstance(error, ExpiredToken) and wanted.expires <= self._now():
-                return Record(wanted, stored.version, ())  # as good as terminated
+                return Record(wanted, stored.version, History())  # as good as terminated
             message = f"ignored a session record: {error}"
             events.emit("poisoned_record", message, session=self._label(wanted.sid))
             return None
-        if record.writes and token.revision < wanted.revision:
+        if not record.ended and token.revision < wanted.revision:
             message = "ignored a session record: record is older than what the client has seen"
             events.emit("stale_record", message, session=self._label(wanted.sid))
             return None
@@ -204,7 +179,7 @@ class Records:
 
     def _end_in_cache(self, token: Token) -> None:
         if self._tiered:
-            key, data = record_key(token.expires, token.sid), self._seal(token, _tombstone(None))
+            key, data = record_key(token.expires, token.sid), self._seal(token, tombstone(None))
             self._tiered.put_cache(key, data, expires_at=token.expires)
 
     @property
@@ -223,23 +198,3 @@ class Records:
 
     def _seal(self, token: Token, payload: bytes) -> bytes:
         return _impl.seal(self._keys.sealing, token._replace(flags=token.flags & ~POINTER, payload=payload), 1)
-
-
-# A record's payload begins with the number of ids and these; a tombstone has none, and may name its heir.
-
-
-def _frame(payload: bytes, writes: tuple[bytes, ...]) -> bytes:
-    return b"".join((bytes([len(writes)]), *writes, payload))
-
-
-def _tombstone(heir: Token | None) -> bytes:
-    return b"\0" + (heir.expires.to_bytes(4, "big") + heir.sid if heir else b"")
-
-
-def _unframe(token: Token, version: Version) -> Record:
-    payload = token.payload
-    end = 1 + int.from_bytes(payload[:1], "big") * WRITE_ID_BYTES
-    ids = tuple(payload[start : start + WRITE_ID_BYTES] for start in range(1, end, WRITE_ID_BYTES))
-    rest = payload[end:]
-    heir = token._replace(expires=int.from_bytes(rest[:4], "big"), sid=rest[4:]) if rest and not ids else None
-    return Record(token._replace(payload=rest), version, ids, heir)

@@ -33,9 +33,7 @@ plans = st.one_of(
 )
 processes = st.integers(0, PROCESSES - 1)
 faults = st.sampled_from([None] * 12 + list(FAULTS))
-scripts = st.one_of(
-    st.just([]), st.lists(st.sampled_from([None, *FAULTS]), max_size=6)
-)  # of durable calls
+scripts = st.one_of(st.just([]), st.lists(st.sampled_from([None, *FAULTS]), max_size=6))  # of durable calls
 choices = st.integers(0, 50)
 schedules = st.lists(st.tuples(choices, faults), max_size=12)
 

@@ -1,6 +1,7 @@
 """The fault table: what each call does while the cache, the durable store, or both are away."""
 
 import logging
+from functools import partial
 
 import pytest
 from browser import Browser
@@ -215,6 +216,45 @@ def test_write_that_moves_the_session_into_the_store_is_found_there_if_its_reply
         session["filler"] = BIG
         session.increment("n")
     assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def test_request_whose_first_try_moved_the_session_into_the_store_keeps_what_others_then_wrote_there(
+    make_manager, engines, monkeypatch
+):
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["n"] = 1
+    first, second = browser.send(), browser.send()
+    second["filler"] = BIG
+    second["n"] = 2
+    lose_replies(engines.durable, monkeypatch, count=1, method="add", then=lambda: browser.receive(second))
+    first["filler"] = BIG
+    first.save()
+    first["a"] = 1
+    browser.receive(first)
+    assert browser.data() == {"filler": BIG, "n": 2, "a": 1}
+
+
+def test_cookie_that_was_answered_is_worth_more_than_tries_to_outgrow_it_that_were_not(
+    make_manager, engines, monkeypatch
+):
+    """There were two of them, so the record has a higher revision than the cookie, and yet it is older."""
+    browser = Browser(make_manager(store=engines.store))
+    with browser.request() as session:
+        session["n"] = 1
+    for method in ("add", "replace"):
+        session = browser.send()
+        session["filler"] = BIG + method
+        go_down = partial(setattr, engines.durable, "down", True)
+        lose_replies(engines.durable, monkeypatch, count=1, method=method, then=go_down)
+        with pytest.raises(StoreUnavailable):
+            session.commit()
+        engines.durable.down = False
+    with browser.request() as session:
+        session["n"] = 2
+    with browser.request() as session:
+        session["filler"] = BIG
+    assert browser.data() == {"filler": BIG, "n": 2}
 
 
 def lose_replies(store, monkeypatch, *, count, landed=True, then=lambda: None, method="replace"):

@@ -1,0 +1,90 @@
+"""What a store has of one session."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import NamedTuple
+
+from gaesess._core import Token
+from gaesess.errors import StoreUnavailable
+from gaesess.stores.base import Version
+
+WRITE_ID_BYTES = 8
+REMEMBERED_WRITES = 16  # more than overlapping requests write in the time of one re-read; 128 bytes
+
+_FRAME = struct.Struct("!BI")  # number of write ids, cookie revision; the ids and the data follow
+
+
+class History(NamedTuple):
+    """How a record came about: the ids of its latest writes, the last one first, and where it branched off its cookie.
+
+    `cookie_revision` is the last revision at which the session was whole in its cookie. A cookie of a higher one was
+    answered later: what the record has was never acknowledged to that client.
+    """
+
+    writes: tuple[bytes, ...] = ()
+    cookie_revision: int = 0
+
+    def continued(self, *, cookie_revision: int | None = None) -> History:
+        """Return the history of a record after one more write; with its revision if it stays whole in its cookie."""
+        writes = (os.urandom(WRITE_ID_BYTES), *self.writes)[:REMEMBERED_WRITES]
+        return History(writes, self.cookie_revision if cookie_revision is None else cookie_revision)
+
+    def up_to(self, write_id: bytes) -> History:
+        """Return the history as it was after a write that it has."""
+        return self._replace(writes=self.writes[self.writes.index(write_id) :])
+
+
+class Record(NamedTuple):
+    """What the store has of a session: its token with the data, and how it came about.
+
+    One of a session that has ended, a tombstone, has no writes. Its `heir` is the identity that the session went on
+    with, if it was given a new id.
+    """
+
+    token: Token
+    version: Version
+    history: History
+    heir: Token | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is a tombstone."""
+        return not self.history.writes
+
+    def includes(self, write_id: bytes, revision: int) -> bool:
+        """Return whether a write that would have made that revision is in it. Raises StoreUnavailable if unknown."""
+        included = write_id in self.history.writes
+        if not included and not self.lacks(write_id, revision):
+            raise StoreUnavailable("too much was written since for anybody to tell whether this session was saved")
+        return included
+
+    def lacks(self, write_id: bytes, revision: int) -> bool:
+        """Return whether a write that made that revision is certainly not in it."""
+        writes = self.history.writes
+        all_remembered = len(writes) < REMEMBERED_WRITES or self.token.revision - revision < REMEMBERED_WRITES
+        return all_remembered and write_id not in writes
+
+
+def frame(data: bytes, history: History) -> bytes:
+    """Return what a record's payload is."""
+    writes, cookie_revision = history
+    return b"".join((_FRAME.pack(len(writes), cookie_revision), *writes, data))
+
+
+def tombstone(heir: Token | None) -> bytes:
+    """Return what the payload of an ended session's record is."""
+    return frame(heir.expires.to_bytes(4, "big") + heir.sid if heir else b"", History())
+
+
+def unframe(token: Token, version: Version) -> Record:
+    """Return the record that was stored with this verified token."""
+    payload = token.payload
+    count, cookie_revision = _FRAME.unpack_from(payload)
+    end = _FRAME.size + count * WRITE_ID_BYTES
+    starts = range(_FRAME.size, end, WRITE_ID_BYTES)
+    writes = tuple(payload[start : start + WRITE_ID_BYTES] for start in starts)
+    rest = payload[end:]
+    heir = token._replace(expires=int.from_bytes(rest[:4], "big"), sid=rest[4:]) if rest and not count else None
+    return Record(token._replace(payload=rest), version, History(writes, cookie_revision), heir)
