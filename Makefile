@@ -37,7 +37,7 @@ test-pure: $(TEST)/ready
 	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel .
 	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
-	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest
+	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/engines  # the wire is the same for both
 
 # Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
 soak: $(TEST)/ready

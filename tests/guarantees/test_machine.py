@@ -1,7 +1,7 @@
 """Requests that overlap in every order, engines that fail at any call, an attacker: nothing is lost, nothing is back.
 
 Every session is kept in the store here. Where it lives in its cookie, the last of two overlapping answers wins by
-design; sessions that move are in session/test_stateful.py.
+design; sessions that move are in test_moving.py.
 """
 
 import os
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-EXAMPLES = int(os.environ.get("GAESESS_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("GAESESS_EXAMPLES", "200"))
 MAX_AT_WORK = 3
 KEYS = st.sampled_from(["a", "b"])
 

@@ -249,5 +249,5 @@ class Sessions(RuleBasedStateMachine):
                 assert session.revision >= revision
 
 
-Sessions.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+Sessions.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestSessions = Sessions.TestCase
