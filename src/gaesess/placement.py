@@ -73,20 +73,20 @@ class Placement:
         """
         for _ in range(MAX_REPLAYS):
             payload = payload or active.contents.encode()
-            home = Home.COOKIE if len(payload) <= self._cookie_bytes else Home.STORE
+            fits = len(payload) <= self._cookie_bytes
             flags, expires, _, revision, sid, _ = active.token
-            recorded = home is Home.STORE or active.version is not None or persist
+            recorded = not fits or active.version is not None or persist
             token = Token(flags | RECORDED if recorded else flags, expires, self._now(), revision + 1, sid, payload)
             if not recorded:
                 active.token = token
-            elif not self._write_record(active, token, home):
+            elif not self._write_record(active, token, fits):
                 payload = None
                 continue
             active.home = Home.COOKIE if len(active.token.payload) <= self._cookie_bytes else Home.STORE
             return
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be saved")
 
-    def _write_record(self, active: ActiveSession, token: Token, home: Home) -> bool:
+    def _write_record(self, active: ActiveSession, token: Token, fits: bool) -> bool:
         size = len(token.payload)
         if self._recorder is None:
             raise SessionTooLarge(
@@ -94,7 +94,7 @@ class Placement:
             )
         if size > MAX_RECORD_BYTES:
             raise SessionTooLarge(f"the session has {size} bytes, a store takes {MAX_RECORD_BYTES}")
-        return self._recorder.write(active, token, home)
+        return self._recorder.write(active, token, whole_in_cookie=fits)
 
     def _save_quick(self, active: ActiveSession, payload: bytes) -> bool:
         if self._records is None or active.unsaved or active.home is not Home.STORE:

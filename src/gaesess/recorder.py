@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gaesess import events
 from gaesess._core import Token
-from gaesess.active import ActiveSession, Home
+from gaesess.active import ActiveSession
 from gaesess.errors import (
     Conflict,
     Gone,
@@ -27,16 +27,16 @@ class Recorder:
         self._label = label
         self._degrades = degrades
 
-    def write(self, active: ActiveSession, token: Token, home: Home) -> bool:
+    def write(self, active: ActiveSession, token: Token, *, whole_in_cookie: bool) -> bool:
         """Write `token` as the session's record. False: others have written, and what to write is to be made anew.
 
-        `home` is where the session lives from then on.
+        `whole_in_cookie` says that the cookie will have all of it, too.
 
         Raises SessionTerminated and StoreUnavailable. After the latter the write may have landed or not: the session's
         contents remember it, and the next write finds it out.
         """
         before = active.history or History(cookie_revision=active.token.revision)
-        history = before.continued(cookie_revision=token.revision if home is Home.COOKIE else None)
+        history = before.continued(cookie_revision=token.revision if whole_in_cookie else None)
         try:
             active.version = self._records.write(token, active.version, history)
         except (KeyExists, Conflict, Gone):
