@@ -196,7 +196,7 @@ EXPIRY = 4_000_000_000
 
 def record_of(payload: bytes, *writes: bytes, revision: int = 2, sid: bytes = SID) -> Record:
     """Return a record as another request left it, with the ids of its latest writes."""
-    return Record(token_of(payload, revision, sid), 1, History(writes or (b"another!",)))
+    return Record(token_of(payload, revision, sid), 1, History(b"".join(writes) or b"another!"))
 
 
 def token_of(payload: bytes, revision: int, sid: bytes = SID) -> Token:

@@ -23,17 +23,23 @@ class History(NamedTuple):
     answered later: what the record has was never acknowledged to that client.
     """
 
-    writes: tuple[bytes, ...] = ()
+    write_ids: bytes = b""
     cookie_revision: int = 0
+
+    @property
+    def writes(self) -> list[bytes]:
+        """The ids one by one."""
+        ids = self.write_ids
+        return [ids[start : start + WRITE_ID_BYTES] for start in range(0, len(ids), WRITE_ID_BYTES)]
 
     def continued(self, *, cookie_revision: int | None = None) -> History:
         """Return the history of a record after one more write; with its revision if it stays whole in its cookie."""
-        writes = (os.urandom(WRITE_ID_BYTES), *self.writes)[:REMEMBERED_WRITES]
-        return History(writes, self.cookie_revision if cookie_revision is None else cookie_revision)
+        write_ids = (os.urandom(WRITE_ID_BYTES) + self.write_ids)[: REMEMBERED_WRITES * WRITE_ID_BYTES]
+        return History(write_ids, self.cookie_revision if cookie_revision is None else cookie_revision)
 
     def up_to(self, write_id: bytes) -> History:
         """Return the history as it was after a write that it has."""
-        return self._replace(writes=self.writes[self.writes.index(write_id) :])
+        return History(self.write_ids[self.writes.index(write_id) * WRITE_ID_BYTES :], self.cookie_revision)
 
 
 class Record(NamedTuple):
@@ -51,7 +57,7 @@ class Record(NamedTuple):
     @property
     def ended(self) -> bool:
         """Whether it is a tombstone."""
-        return not self.history.writes
+        return not self.history.write_ids
 
     def includes(self, write_id: bytes, revision: int) -> bool:
         """Return whether a write that would have made that revision is in it. Raises StoreUnavailable if unknown."""
@@ -69,8 +75,8 @@ class Record(NamedTuple):
 
 def frame(data: bytes, history: History) -> bytes:
     """Return what a record's payload is."""
-    writes, cookie_revision = history
-    return b"".join((_FRAME.pack(len(writes), cookie_revision), *writes, data))
+    write_ids, cookie_revision = history
+    return _FRAME.pack(len(write_ids) // WRITE_ID_BYTES, cookie_revision) + write_ids + data
 
 
 def tombstone(heir: Token | None) -> bytes:
@@ -80,11 +86,9 @@ def tombstone(heir: Token | None) -> bytes:
 
 def unframe(token: Token, version: Version) -> Record:
     """Return the record that was stored with this verified token."""
-    payload = token.payload
+    flags, expires, issued, revision, sid, payload = token
     count, cookie_revision = _FRAME.unpack_from(payload)
     end = _FRAME.size + count * WRITE_ID_BYTES
-    starts = range(_FRAME.size, end, WRITE_ID_BYTES)
-    writes = tuple(payload[start : start + WRITE_ID_BYTES] for start in starts)
-    rest = payload[end:]
-    heir = token._replace(expires=int.from_bytes(rest[:4], "big"), sid=rest[4:]) if rest and not count else None
-    return Record(token._replace(payload=rest), version, History(writes, cookie_revision), heir)
+    history, data = History(payload[_FRAME.size : end], cookie_revision), payload[end:]
+    heir = token._replace(expires=int.from_bytes(data[:4], "big"), sid=data[4:]) if data and not count else None
+    return Record(Token(flags, expires, issued, revision, sid, data), version, history, heir)

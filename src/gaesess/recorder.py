@@ -107,7 +107,7 @@ class Recorder:
     def _overwrite(self, active: ActiveSession, record: Record) -> None:
         active.version = record.version
         if not active.history:
-            active.history = History(record.history.writes, active.token.revision)
+            active.history = History(record.history.write_ids, active.token.revision)
             revision = max(active.token.revision, record.token.revision)  # it may have tries that nobody heard of
             active.token = active.token._replace(revision=revision)
 

@@ -36,9 +36,13 @@ class Lineage:
             assert known == state, "two requests are shown different data as the same revision"
 
 
-def resolved(changes: list[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
-    """Return changes with those in place as what they count as: setting the key or, beside `append`, one more item."""
-    appends = {change[1] for change in changes if change[0] == "append"} if ("clear",) not in changes else set()
+def resolved(unsaved: list[tuple[Any, ...]], changes: list[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
+    """Return changes with those in place as what they count as: setting the key or, beside `append`, one more item.
+
+    `unsaved` are earlier ones, whose saves have failed.
+    """
+    beside = [*unsaved, *changes]
+    appends = {change[1] for change in beside if change[0] == "append"} if ("clear",) not in beside else set()
     return tuple(
         (("append", *change[1:3]) if change[1] in appends else ("set", change[1], change[3]))
         if change[0] == "nested"

@@ -85,6 +85,11 @@ class Request:
         revision = (self.session.sid, self.session.revision, self.session.home)
         self.lineage.see(self.world.tick(), revision, frozen(dict(self.session)))
 
+    @property
+    def unsaved(self) -> list[tuple[Any, ...]]:
+        """What earlier saves have failed to save, as far as this request knows."""
+        return [change for _, changes in self.tried for change in changes]
+
     # -- what is planned
 
     def set(self, key: str) -> None:
@@ -118,6 +123,8 @@ class Request:
         self.changes.append(("add", "n", n))
 
     def append(self, item: Any) -> None:
+        if any(change[:2] == ("set", "items") for change in self.unsaved):
+            return  # it would count as one or the other, according to whether that was replayed yet
         self.session.append("items", item)
         self.changes.append(("append", "items", item))
 
@@ -146,7 +153,7 @@ class Request:
         if self.lineage is None:
             self.lineage = Lineage()
         if self.changes:
-            self.tried.append((self.world.tick(), resolved(self.changes)))
+            self.tried.append((self.world.tick(), resolved(self.unsaved, self.changes)))
             self.changes = []
         self.register()
         before = self.session.revision
