@@ -110,6 +110,16 @@ def test_a_late_request_with_the_old_id_that_starts_a_session_leaves_the_new_id_
     assert browser.send().is_active()
 
 
+def test_a_late_request_with_the_old_id_that_starts_a_session_and_terminates_ends_the_new_id_too(browser):
+    header = browser.header()
+    with browser.request() as session:
+        session.regenerate_id()
+    late = browser.manager.open(header)
+    late["a"] = 1
+    late.terminate()
+    assert browser.data() == {}
+
+
 def test_terminating_again_is_no_error(browser):
     first, second = browser.send(), browser.send()
     first.terminate()
