@@ -50,3 +50,11 @@ class Browser:
         """Return what the session holds, as seen by one more request."""
         with self.request() as session:
             return dict(session)
+
+
+def with_session(manager: SessionManager, **data: object) -> Browser:
+    """Return a browser that has a session with these data."""
+    browser = Browser(manager)
+    with browser.request() as session:
+        session.update(data)
+    return browser

@@ -3,7 +3,7 @@
 from copy import copy
 
 import pytest
-from browser import Browser
+from browser import Browser, with_session
 
 from gaesess import SessionDataLoss, StoreUnavailable
 
@@ -13,10 +13,7 @@ BIG = "x" * 5000
 @pytest.fixture
 def browser(make_manager, engines):
     """A browser whose session lives in the store, and whose site degrades."""
-    browser = Browser(make_manager(store=engines.store, outage="degrade"))
-    with browser.request() as session:
-        session.update(filler=BIG, n=1)
-    return browser
+    return with_session(make_manager(store=engines.store, outage="degrade"), filler=BIG, n=1)
 
 
 def test_a_save_is_read_back_during_the_outage(browser, engines):

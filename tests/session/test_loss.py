@@ -1,7 +1,7 @@
 """What a client was told was saved is there, or reading raises: no session comes back older, or empty."""
 
 import pytest
-from browser import Browser
+from browser import Browser, with_session
 
 from gaesess import SessionDataLoss, StoreUnavailable
 
@@ -11,10 +11,7 @@ BIG = "x" * 5000
 @pytest.fixture
 def browser(make_manager, engines):
     """A browser whose session lives in the store."""
-    browser = Browser(make_manager(store=engines.store))
-    with browser.request() as session:
-        session.update(filler=BIG, n=1)
-    return browser
+    return with_session(make_manager(store=engines.store), filler=BIG, n=1)
 
 
 def restore(engines, backup):

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 
 import pytest
-from browser import Browser
+from browser import Browser, with_session
 
 from gaesess import Conflict, SessionDataLoss, StoreUnavailable
 
@@ -14,10 +14,7 @@ BIG = "x" * 5000
 @pytest.fixture
 def browser(make_manager, engines):
     """A browser whose session lives in the store."""
-    browser = Browser(make_manager(store=engines.store))
-    with browser.request() as session:
-        session["filler"] = BIG
-    return browser
+    return with_session(make_manager(store=engines.store), filler=BIG)
 
 
 def test_cache_down_and_nothing_is_lost(browser, engines):

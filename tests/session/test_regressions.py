@@ -4,7 +4,7 @@ from copy import copy
 from datetime import timedelta
 
 import pytest
-from browser import Browser
+from browser import Browser, with_session
 
 from gaesess import SessionTerminated, StoreUnavailable, codec
 from gaesess.errors import MalformedToken
@@ -42,10 +42,7 @@ def cache():
 @pytest.fixture
 def stored(make_manager, cache, durable):
     """A browser whose session lives in the store."""
-    browser = Browser(make_manager(store=TieredStore(cache, durable)))
-    with browser.request() as session:
-        session.update(filler=BIG, cart=[], paid=False)
-    return browser
+    return with_session(make_manager(store=TieredStore(cache, durable)), filler=BIG, cart=[], paid=False)
 
 
 def refuse(browser, session):

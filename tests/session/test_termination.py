@@ -3,7 +3,7 @@
 from copy import copy
 
 import pytest
-from browser import Browser
+from browser import with_session
 
 from gaesess import SessionTerminated, StoreUnavailable, delete_expired_sessions
 
@@ -14,10 +14,7 @@ DAY = 24 * 3600
 @pytest.fixture
 def browser(make_manager, engines):
     """A browser whose session lives in the store."""
-    browser = Browser(make_manager(store=engines.store))
-    with browser.request() as session:
-        session["filler"] = BIG
-    return browser
+    return with_session(make_manager(store=engines.store), filler=BIG)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from gaesess.errors import Conflict, Gone, KeyExists
 from gaesess.stores.base import Cache, Stored
-from gaesess.testing.contract import EXPIRY, StoreContract, new_key, race
+from gaesess.testing.contract import EXPIRY, StoreContract, check_one_wins, new_key
 
 
 class CacheContract(StoreContract):
@@ -117,15 +117,10 @@ class CacheContract(StoreContract):
         store.put(key, b"before", expires_at=EXPIRY)
         ticket = _ticket(store, key)
 
-        def cas(name: bytes) -> bytes | None:
-            try:
-                store.cas(key, name, expires_at=EXPIRY, ticket=ticket)
-            except Conflict:
-                return None
-            return name
+        def cas(data: bytes) -> None:
+            store.cas(key, data, expires_at=EXPIRY, ticket=ticket)
 
-        winners = [name for name in race(cas, [b"one", b"two"]) if name]
-        assert winners == [_data(store.get(key))]
+        check_one_wins(store, key, cas, Conflict)
 
     def test_what_was_put_is_there_to_an_add(self, store: Cache) -> None:
         key = new_key()

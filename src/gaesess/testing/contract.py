@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from gaesess.errors import Conflict, Gone, KeyExists
-from gaesess.stores.base import Store, Stored, record_key
+from gaesess.errors import Conflict, Gone, KeyExists, StoreError
+from gaesess.stores.base import Store, Stored, Version, record_key
 
 T = TypeVar("T")
 
@@ -163,34 +163,16 @@ class StoreContract:
 
     def test_of_two_threads_that_add_one_wins(self, store: Store) -> None:
         key = new_key()
-
-        def add(name: bytes) -> bytes | None:
-            try:
-                store.add(key, name, expires_at=EXPIRY)
-            except KeyExists:
-                return None
-            return name
-
-        winners = [name for name in race(add, [b"one", b"two"]) if name]
-        stored = store.get(key)
-        assert stored is not None
-        assert winners == [stored.data]
+        check_one_wins(store, key, lambda data: store.add(key, data, expires_at=EXPIRY), KeyExists)
 
     def test_of_two_threads_that_replace_one_version_one_wins(self, store: Store) -> None:
         key = new_key()
         version = store.add(key, b"before", expires_at=EXPIRY)
 
-        def replace(name: bytes) -> bytes | None:
-            try:
-                store.replace(key, name, expires_at=EXPIRY, version=version)
-            except Conflict:
-                return None
-            return name
+        def replace(data: bytes) -> Version:
+            return store.replace(key, data, expires_at=EXPIRY, version=version)
 
-        winners = [name for name in race(replace, [b"one", b"two"]) if name]
-        stored = store.get(key)
-        assert stored is not None
-        assert winners == [stored.data]
+        check_one_wins(store, key, replace, Conflict)
 
     def test_threads_do_not_mix_up_their_keys(self, store: Store) -> None:
         def count_up(name: bytes) -> bool:
@@ -241,6 +223,23 @@ class StoreContract:
 
     def _forgotten(self, count: int) -> int:
         return 0 if self.forgets_expired else count
+
+
+def check_one_wins(store: Store, key: str, write: Callable[[bytes], object], loss: type[StoreError]) -> None:
+    """Check that of two threads that write at once the record has what one wrote, and the other is told by `loss`."""
+
+    def wins(data: bytes) -> bool:
+        try:
+            write(data)
+        except loss:
+            return False
+        return True
+
+    data = [b"one", b"two"]
+    won = race(wins, data)
+    stored = store.get(key)
+    assert stored is not None
+    assert [each for each, is_first in zip(data, won, strict=True) if is_first] == [stored.data]
 
 
 def race(function: Callable[[bytes], T], arguments: list[bytes]) -> list[T]:
