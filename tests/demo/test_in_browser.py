@@ -113,7 +113,7 @@ def test_signing_out_ends_the_session_and_takes_the_cookie_back(opened, context,
     opened.get_by_label("Padding").press(size)
     expect_home(opened, "store" if size == "End" else "cookie")
     press(opened, "Sign out")
-    expect_commit(opened, "Deleted: the record and the cookie" if size == "End" else "Deleted: the cookie")
+    expect_commit(opened, "Ended: a tombstone for the record, no cookie" if size == "End" else "Ended: no cookie")
     expect_home(opened, "none")
     assert context.cookies() == []
 

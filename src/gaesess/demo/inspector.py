@@ -115,7 +115,8 @@ class Commit:
         bytes_set = f"{sum(map(len, self.lines)):,} bytes"
         return {
             "tampered": f"Damaged: a Set-Cookie of {bytes_set} with one character of the expiry changed",
-            "deleted": "Deleted: " + ("the record and the cookie" if self._called("replace") else "the cookie"),
+            "deleted": "Ended: "
+            + ("a tombstone for the record, no cookie" if self._called("replace") else "no cookie"),
             "refused": "Refused: " + (" and ".join(self.kept.logged) or "the store has no record of this session"),
             "none": "No session: no cookie came, and none was set",
             "unchanged": "Nothing changed: no Set-Cookie, "
