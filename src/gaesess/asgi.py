@@ -7,13 +7,18 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
 from gaesess.responses import refusal, vary_by_cookie
-from gaesess.session import Session, current_session
+from gaesess.session import MappingSession, Session, current_session
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gaesess.settings import KeywordSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,7 +54,7 @@ class SessionMiddleware:
         lifetime: timedelta = DEFAULT_LIFETIME,
         no_datastore: bool = False,
         cookie_only_threshold: int | None = None,
-        **settings: Any,
+        **settings: Unpack[KeywordSettings],
     ) -> None:
         self.app = app
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
@@ -59,7 +64,7 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        session = scope["session"] = Session(self.manager, scope["headers"])
+        session = scope["session"] = MappingSession(self.manager, scope["headers"])
         if self._has_store and session.read_waits():
             await asyncio.to_thread(session.read_ahead)
         response = _Response(session, scope, send, self._has_store)

@@ -61,6 +61,9 @@ class SessionManager:
         cookie_samesite: str = "Lax",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        for name, value in (("lifetime", lifetime), ("idle_timeout", idle_timeout or timedelta())):
+            if not isinstance(value, timedelta):
+                raise ValueError(f"{name} is a timedelta, such as timedelta(days=7), not {value!r}")
         if lifetime and not timedelta(seconds=1) <= lifetime <= MAX_LIFETIME:
             raise ValueError(f"lifetime is zero, or from a second to {MAX_LIFETIME.days} days, not {lifetime}")
         if idle_timeout is not None and idle_timeout < timedelta(minutes=1):

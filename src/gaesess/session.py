@@ -11,6 +11,8 @@ from gaesess._core import SECURE
 from gaesess.active import ActiveSession, Home
 from gaesess.lazy import LazySession
 
+_MISSING = object()
+
 
 class Session(LazySession, MutableMapping[Hashable, Any]):
     """One request's view of one session. The cookie is not looked at before the first use.
@@ -161,6 +163,18 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
         value = contents.read(key)
         contents.delete(key, quick=quick)
         return value
+
+
+class MappingSession(Session):
+    """A session as web frameworks have theirs: `pop` is that of a mapping."""
+
+    __slots__ = ()
+
+    def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
+        """Delete a key and return its value, or `default` if it is not there. Raises KeyError if there is none."""
+        if key not in self and default is _MISSING:
+            raise KeyError(key)
+        return super().pop(key, default)
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)

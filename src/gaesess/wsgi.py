@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from typing_extensions import Unpack
+
+    from gaesess.settings import KeywordSettings
 
     Headers = list[tuple[str, str]]
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -40,7 +43,7 @@ class SessionMiddleware:
         lifetime: timedelta = DEFAULT_LIFETIME,
         no_datastore: bool = False,
         cookie_only_threshold: int | None = None,
-        **settings: Any,
+        **settings: Unpack[KeywordSettings],
     ) -> None:
         self.app = app
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)

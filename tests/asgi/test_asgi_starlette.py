@@ -58,6 +58,8 @@ async def mapping(request):
     del session["a"]
     assert session.pop("b", None) == 2
     assert session.pop("missing", "default") == "default"
+    with pytest.raises(KeyError):
+        session.pop("missing")
     assert session.get("missing") is None
     assert "c" in session
     assert list(session.items()) == [("c", [3])]
