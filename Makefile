@@ -22,7 +22,7 @@ lint: $(TEST)/ready
 
 # Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is.
 test-compiled: $(TEST)/ready
-	rm -rf build/wheel .coverage.*
+	rm -rf build/wheel build/lib* .coverage.*  # what setuptools left in lib of a module that is gone would be packed
 	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
@@ -33,7 +33,7 @@ count:
 	$(TEST)/bin/python -m bench.instructions $(ARGS)
 
 test-pure: $(TEST)/ready
-	rm -rf build/pure-wheel
+	rm -rf build/pure-wheel build/lib*
 	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel .
 	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
