@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -178,11 +178,14 @@ class MappingSession(Session):
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)
+finders: list[Callable[[], Session | None]] = []  # of frameworks that keep track of the current request themselves
 
 
 def get_current_session() -> Session:
     """Return the session of the request that is being answered. Raises LookupError outside of one."""
     session = current_session.get()
+    if session is None:
+        session = next((found for find in finders if (found := find()) is not None), None)
     if session is None:
         raise LookupError("there is no current session: this code does not run under a session middleware")
     return session
