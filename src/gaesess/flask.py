@@ -1,0 +1,157 @@
+"""Sessions for Flask: `flask.session`, as applications and extensions use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import has_request_context
+from flask import session as current
+from flask.sessions import SessionInterface, SessionMixin
+
+from gaesess import events
+from gaesess._core import BROWSER
+from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.responses import refusal, vary_by_cookie
+from gaesess.session import MappingSession, Session, finders
+from gaesess.settings import manager_from
+
+if TYPE_CHECKING:
+    from flask import Flask, Request, Response
+
+    from gaesess.manager import SessionManager
+
+
+class GaeSess:
+    """Gives a Flask application its sessions: `flask.session`, and `get_current_session()` where that is to be had.
+
+    The settings are those of SessionManager, in `app.config["GAESESS"]`; `lifetime` is by default that of Flask's
+    permanent sessions, from the session's start. Flask's SESSION_... settings are not looked at. Raises ValueError for
+    settings that are unknown, missing, unsafe or contradict each other.
+
+    A store that cannot answer gives the client 503 Service Unavailable, a session that another request terminated 409
+    Conflict. To answer in another way, register error handlers for StoreUnavailable and SessionTerminated after this:
+    they are called also for what goes wrong when the session is saved, and in functions after the request. What they
+    change in the session they save themselves, by `session.save()`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give it to an application that is made by a factory, after its configuration."""
+        settings = app.config.get("GAESESS", {})
+        if isinstance(settings, Mapping):
+            settings = {"lifetime": app.permanent_session_lifetime, **settings}
+        app.session_interface = GaeSessInterface(manager_from(settings, 'app.config["GAESESS"]'))
+        for error in (StoreUnavailable, SessionTerminated):
+            app.register_error_handler(error, _refuse)
+        # What is raised there, by functions after the request and by the save, Flask would answer with 500.
+        app.process_response = partial(_process_response, app, app.process_response)  # type: ignore[method-assign]
+
+
+class FlaskSession(MappingSession, SessionMixin):
+    """What `flask.session` is: a session with the attributes and the ways of Flask's own.
+
+    It ends with the browser unless it is `permanent`. One that the request has emptied is terminated.
+    """
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it goes on when the browser is closed. To set it changes neither the session's id nor its end."""
+        active = self._load()
+        return active is not None and not active.token.flags & BROWSER
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        if bool(value) != self.permanent:
+            active = self._writable()
+            active.token = active.token._replace(flags=active.token.flags ^ BROWSER)
+            active.unsaved = True
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
+        active = self._active
+        if active is None:
+            return self._signed_out
+        return active.unsaved or active.cookie is not None or active.contents.changed_payload() is not None
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        pass
+
+    @property
+    def accessed(self) -> bool:
+        """Whether anybody has used it in this request. To set it, as Flask does, does nothing: every use is seen."""
+        return self.is_accessed()
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        pass
+
+    def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
+        """Start a new, empty session, as Session.start does; by default its cookie ends with the browser."""
+        super().start(expiration_ts or 0, ssl_only)
+        self.new = True
+
+    def commit(self) -> list[str]:
+        """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
+        active = self._active
+        if active is not None and not active.contents.data and self.modified:
+            if self._cookies_taken or active.cookie:
+                self.terminate()
+            else:
+                self._active = None  # nobody has ever heard of it
+        return super().commit()
+
+
+class GaeSessInterface(SessionInterface):
+    """Opens and saves the sessions of an application; its `manager` loads them by their ids, for instance in a task."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self.manager = manager
+
+    def open_session(self, app: Flask, request: Request) -> FlaskSession:
+        """Return the session of a request, which reads its cookie only if it is used."""
+        return FlaskSession(self.manager, request.environ.get("HTTP_COOKIE"))
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Save the session and write what its client has to hear of it into the response. Raises as `commit` does."""
+        _add_headers(response, session, cast(FlaskSession, session).commit())
+
+
+def _process_response(app: Flask, process: Callable[..., Response], *arguments: Any) -> Response:
+    """Be the application's process_response, which calls the functions after the request and saves the session."""
+    *context, response = arguments  # Flask 3.2 passes its context first
+    try:
+        return process(*arguments)
+    except (StoreUnavailable, SessionTerminated) as error:
+        response.close()
+        response = app.make_response(app.handle_user_exception(*context, error))  # type: ignore[call-arg]
+        _add_headers(response, current, cast(FlaskSession, current).abandon())
+        return response
+
+
+def _refuse(error: StoreUnavailable | SessionTerminated) -> tuple[bytes, int, list[tuple[str, str]]]:
+    answer = refusal(error)
+    events.emit("response_refused", f"refused a response: {error}", status=answer.status)
+    return answer.text, answer.status, answer.headers
+
+
+def _add_headers(response: Response, session: SessionMixin, cookies: list[str]) -> None:
+    for cookie in cookies:
+        response.headers.add("Set-Cookie", cookie)
+    vary = vary_by_cookie(response.headers.getlist("Vary")) if session.accessed else None
+    if vary:
+        response.headers["Vary"] = vary
+
+
+def _session_of_the_context() -> Session | None:
+    session = current._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
+    return session if isinstance(session, FlaskSession) else None
+
+
+finders.append(_session_of_the_context)

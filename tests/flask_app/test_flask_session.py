@@ -1,0 +1,300 @@
+"""`flask.session`: saved with the response, and with the attributes and the ways of Flask's own."""
+
+import pytest
+from flask import after_this_request, flash, get_flashed_messages, session
+from flask_app.flask_site import BIG, FlaskSite
+
+from gaesess.flask import FlaskSession
+
+
+def session_id(site, client):
+    return site.manager().open(client.cookies.header()).sid
+
+
+def count():
+    session["visits"] = session.get("visits", 0) + 1
+    return str(session["visits"])
+
+
+def test_a_session_goes_on_from_request_to_request(site):
+    client = site.serve_view(count)
+    assert [client.send().body for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+def test_a_session_in_the_store_goes_on(site):
+    client = site.serve_view(count, filler=BIG)
+    assert [client.send().body for _ in range(2)] == [b"1", b"2"]
+    assert site.data(client) == {"filler": BIG, "visits": 2}
+
+
+def test_every_chunk_of_a_long_session_is_set():
+    site = FlaskSite(cookie_only_threshold=10_000)
+
+    def view():
+        session["filler"] = BIG
+        return ""
+
+    client = site.serve_view(view)
+    assert len(client.send().headers.get_all("Set-Cookie")) == 2
+    assert site.data(client) == {"filler": BIG}
+
+
+def test_a_change_inside_a_value_is_saved(site):
+    def view():
+        session["cart"].append("egg")
+        return ""
+
+    client = site.serve_view(view, cart=[])
+    client.send()
+    assert site.data(client) == {"cart": ["egg"]}
+
+
+def test_what_functions_after_the_request_change_is_saved(site):
+    @site.app.after_request
+    def after(response):
+        session["after"] = response.status_code
+        return response
+
+    def view():
+        @after_this_request
+        def after_this(response):
+            session["after this"] = True
+            return response
+
+        return ""
+
+    client = site.serve_view(view)
+    client.send()
+    assert site.data(client) == {"after": 200, "after this": True}
+
+
+def test_pop_is_that_of_a_dictionary(site):
+    def view():
+        assert session.pop("missing", "default") == "default"
+        with pytest.raises(KeyError):
+            session.pop("missing")
+        return session.pop("name")
+
+    client = site.serve_view(view, name="Ada", other=1)
+    assert client.send().body == b"Ada"
+    assert site.data(client) == {"other": 1}
+
+
+def test_a_new_id_keeps_the_data_and_ends_the_record_of_the_old_one(site):
+    def view():
+        session.regenerate_id()
+        return ""
+
+    client = site.serve_view(view, filler=BIG)
+    old = session_id(site, client)
+    client.send()
+    assert session_id(site, client) != old
+    assert site.data(client) == {"filler": BIG}
+    assert not site.manager().load(old).is_active()
+
+
+# -- caches
+
+
+def test_a_request_that_does_not_use_its_session_has_neither_vary_nor_cookie(site):
+    headers = site.serve_view(lambda: "", name="Ada").send().headers
+    assert (headers.get("Vary"), headers.get("Set-Cookie")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: session.get("name"),
+        lambda: "name" in session,
+        lambda: len(session),
+        lambda: list(session),
+        lambda: bool(session),
+        lambda: session.permanent,
+        lambda: session.update(name="Grace"),
+    ],
+)
+def test_every_use_is_told_to_caches(site, use):
+    def view():
+        use()
+        return "", {"Vary": "Accept"}
+
+    assert site.serve_view(view, name="Ada").send().headers["Vary"] == "Accept, Cookie"
+
+
+# -- permanence
+
+
+def test_a_new_session_ends_with_the_browser(site):
+    assert "Max-Age" not in site.serve_view(count).send().headers["Set-Cookie"]
+
+
+def test_a_permanent_session_outlives_the_browser(site):
+    def view():
+        session["name"] = "Ada"
+        session.permanent = True
+        return ""
+
+    assert "Max-Age=" in site.serve_view(view).send().headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("data", [{"name": "Ada"}, {"filler": BIG}])
+def test_to_make_a_session_permanent_changes_neither_its_id_nor_its_end_and_lasts(site, data):
+    def view():
+        was = session.permanent
+        session.permanent = True
+        return repr(was)
+
+    client = site.serve_view(view)
+    opened = FlaskSession(site.manager(), None)
+    opened.update(data)
+    client.cookies.receive(opened.commit())
+    before = opened.sid
+    assert [client.send().body for _ in range(2)] == [b"False", b"True"]
+    assert session_id(site, client) == before
+    assert site.data(client) == data
+
+
+def test_a_session_with_a_lifetime_made_elsewhere_is_permanent_until_it_is_told_otherwise(site):
+    def view():
+        was = session.permanent
+        session.permanent = False
+        return repr(was)
+
+    client = site.serve_view(view, name="Ada")
+    response = client.send()
+    assert response.body == b"True"
+    assert "Max-Age" not in response.headers["Set-Cookie"]
+
+
+def test_to_say_what_is_so_sends_no_cookie(site):
+    def view():
+        session.permanent = True
+        return ""
+
+    assert site.serve_view(view, name="Ada").send().headers.get("Set-Cookie") is None
+
+
+def test_permanence_by_itself_makes_no_session_but_holds_for_the_one_that_is_made(site):
+    site.app.before_request(lambda: setattr(session, "permanent", True))
+    site.app.add_url_rule("/without", "without", lambda: "")
+    client = site.serve_view(count)
+    assert client.send(path="/without").headers.get("Set-Cookie") is None
+    assert "Max-Age=" in client.send().headers["Set-Cookie"]
+
+
+# -- attributes
+
+
+@pytest.mark.parametrize(
+    ("use", "modified"),
+    [
+        (lambda: None, False),
+        (lambda: session.get("cart"), False),
+        (lambda: session["cart"].append("egg"), True),
+        (lambda: session.pop("name"), True),
+        (lambda: session.clear(), True),
+        (lambda: session.terminate(), True),
+        (lambda: session.regenerate_id(), True),
+        (lambda: setattr(session, "permanent", False), True),
+        (lambda: (session.update(name="Grace"), session.save()), True),
+        (lambda: session.update(name="Ada"), False),
+        (lambda: setattr(session, "modified", True), False),
+    ],
+)
+def test_modified_says_whether_there_is_something_to_save_or_to_tell(site, use, modified):
+    def view():
+        use()
+        return repr(session.modified)
+
+    response = site.serve_view(view, name="Ada", cart=[]).send()
+    assert response.body == repr(modified).encode()
+    assert bool(response.headers.get("Set-Cookie")) == modified
+
+
+def test_to_say_that_nothing_was_modified_loses_nothing(site):
+    def view():
+        session["name"] = "Ada"
+        session.modified = session.accessed = False
+        return repr((session.modified, session.accessed))
+
+    client = site.serve_view(view)
+    assert client.send().body == b"(True, True)"
+    assert site.data(client) == {"name": "Ada"}
+
+
+def test_a_session_is_new_in_the_request_that_starts_it(site):
+    def view():
+        session.setdefault("name", "Ada")
+        return repr(session.new)
+
+    client = site.serve_view(view)
+    assert [client.send().body for _ in range(2)] == [b"True", b"False"]
+
+
+# -- emptied
+
+
+@pytest.mark.parametrize("data", [{"name": "Ada"}, {"name": BIG}])
+@pytest.mark.parametrize("empty", [lambda: session.clear(), lambda: session.pop("name"), lambda: session.terminate()])
+def test_a_session_that_is_emptied_ends(site, empty, data):
+    def view():
+        empty()
+        return ""
+
+    client = site.serve_view(view, **data)
+    sid, cookie = session_id(site, client), client.cookies.header()
+    client.send()
+    assert client.cookies == {}
+    assert not site.manager().load(sid).is_active()
+    assert site.manager().open(cookie).is_active() == (data["name"] == "Ada")  # which no store knows of
+
+
+def test_a_session_that_is_emptied_after_it_was_saved_ends(site):
+    def view():
+        session["filler"] = BIG
+        session.save()
+        session.clear()
+        return session.sid
+
+    client = site.serve_view(view)
+    sid = client.send().body.decode()
+    assert client.cookies == {}
+    assert not site.manager().load(sid).is_active()
+
+
+def test_a_new_session_that_stays_empty_sets_no_cookie(site):
+    def view():
+        session["name"] = "Ada"
+        del session["name"]
+        return ""
+
+    assert site.serve_view(view).send().headers.get("Set-Cookie") is None
+
+
+def test_a_session_that_came_empty_and_was_only_read_goes_on(site):
+    client = site.serve_view(lambda: repr(dict(session)))
+    opened = site.manager().open(None)
+    opened.start()
+    client.cookies.receive(opened.commit())
+    assert client.send().headers.get("Set-Cookie") is None
+    assert session_id(site, client) == opened.sid
+
+
+# -- messages
+
+
+def test_a_flashed_message_is_there_in_the_next_request_and_then_gone_with_its_session(site):
+    site.app.add_url_rule("/flash", "flash", lambda: flash("saved", "info") or "")
+    client = site.serve_view(lambda: repr(get_flashed_messages(with_categories=True)))
+    client.send(path="/flash")
+    assert [client.send().body for _ in range(2)] == [b"[('info', 'saved')]", b"[]"]
+    assert client.cookies == {}
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize("cookie", ["gaesess=junk", "gaesess", "gaesess=\xff\xfe", "gaesess=a; gaesess=b", "=;;=", ""])
+def test_a_cookie_that_is_not_to_be_believed_is_none(site, cookie):
+    client = site.serve_view(count)
+    assert client.send(HTTP_COOKIE=cookie).body == b"1"
