@@ -1,0 +1,56 @@
+"""Every module imports the frameworks that it is for, and no other."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import gaesess
+
+FRAMEWORKS = {
+    "asgiref",
+    "django",
+    "flask",
+    "google.appengine",
+    "google.cloud",
+    "grpc",
+    "pymemcache",
+    "pytest",
+    "starlette",
+    "werkzeug",
+}
+NDB = {"google.cloud", "grpc", "pymemcache"}  # with what google-cloud-ndb imports itself
+OWN = {
+    "gaesess.flask": {"flask", "werkzeug"},
+    "gaesess.ndb_values": NDB,
+    "gaesess.stores._datastore_calls": NDB,
+    "gaesess.stores.datastore": NDB,
+    "gaesess.stores.memcache": {"pymemcache"},
+    "gaesess.testing": {"pytest"},
+}
+
+
+UNIMPORTABLE = {"gaesess.__main__", "gaesess._speedups"}  # a program, and what GAESESS_PURE=1 forbids
+MODULES = {found.name for found in pkgutil.walk_packages(gaesess.__path__, "gaesess.")} - UNIMPORTABLE
+
+
+def of_package(name):
+    """Return the names of a module and of all that are in it."""
+    return {module for module in MODULES if f"{module}.".startswith(f"{name}.")}
+
+
+def frameworks_of(modules):
+    """Return what a new interpreter has imported once it has imported these modules."""
+    program = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
+    return FRAMEWORKS & set(done.stdout.split())
+
+
+def test_most_import_none():
+    assert frameworks_of(MODULES.difference(*map(of_package, OWN))) == set()
+
+
+@pytest.mark.parametrize("module", OWN)
+def test_some_import_their_own(module):
+    assert frameworks_of(of_package(module)) == OWN[module]
