@@ -1,4 +1,4 @@
-"""A counter in Flask: `flask --app examples/flask_counter.py run`, then open http://localhost:5000/"""
+"""A counter in Flask: `python examples/flask_counter.py`, then open http://localhost:5000/"""
 
 from flask import Flask, session
 
