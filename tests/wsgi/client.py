@@ -58,7 +58,7 @@ class CookieJar(dict[str, str]):
     def receive(self, set_cookie: Iterable[str]) -> None:
         """Take the Set-Cookie headers of a response."""
         for line in set_cookie:
-            pair, *attributes = line.split("; ")
+            pair, *attributes = line.strip().split("; ")  # spaces around a value are none of it (RFC 9110 section 5.5)
             name, value = pair.split("=", 1)
             if "Max-Age=0" in attributes:
                 self.pop(name, None)
