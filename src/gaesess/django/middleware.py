@@ -1,0 +1,127 @@
+"""The middleware that takes the place of Django's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.deprecation import MiddlewareMixin
+
+from gaesess import events
+from gaesess.django.managers import manager
+from gaesess.django.session import DjangoSession
+from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.lazy import State
+from gaesess.responses import refusal
+from gaesess.session import Session, current_session
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class Refused(HttpResponse):
+    """The response to a request whose session could not be read or saved."""
+
+    def __init__(self, error: StoreUnavailable | SessionTerminated) -> None:
+        answer = refusal(error)
+        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
+        super().__init__(answer.text, status=answer.status, reason=answer.reason, headers=dict(answer.headers))
+
+
+class DjangoSessionMiddleware(SessionMiddleware):
+    """Gives every request its session: `request.session`, `get_current_session()`. In the place of Django's own.
+
+    The settings are those of SessionManager, in the dictionary GAESESS; Django's SESSION_... settings are not looked
+    at. Raises ImproperlyConfigured if there is anything wrong with them.
+
+    The session is saved when the response comes back here, unless its status is 500 or above. A store that cannot
+    answer gives the client 503 Service Unavailable, a session that another request terminated 409 Conflict, unless the
+    view handles StoreUnavailable and SessionTerminated itself. Under ASGI the event loop never waits for the store, as
+    long as coroutines call `aflush`, `asave` and the like.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        MiddlewareMixin.__init__(self, get_response)  # Django's own imports SESSION_ENGINE, of which this has no need
+        self.manager = manager()
+        self._is_async = iscoroutinefunction(get_response)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self.__acall__(request)
+        self.process_request(request)
+        with _current(_session(request)):
+            return self.process_response(request, cast(HttpResponse, self.get_response(request)))
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        self.process_request(request)
+        session = _session(request)
+        if self.manager.has_store and session.read_waits():
+            await sync_to_async(session.read_ahead, thread_sensitive=False)()
+        with _current(session):
+            response = await cast(Awaitable[HttpResponse], self.get_response(request))
+            finish = partial(self.process_response, request, response)
+            if self.manager.has_store and not _is_failure(response) and session.close():
+                return await sync_to_async(finish, thread_sensitive=False)()
+            return finish()
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its session, which reads its cookie only if it is used."""
+        scope = getattr(request, "scope", None)  # in META Django 5.2 has joined a Cookie header's parts by commas
+        header = scope["headers"] if scope else request.META.get("HTTP_COOKIE")
+        request.session = DjangoSession(self.manager, header)  # type: ignore[assignment]
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Save the session, and write what its client has to hear of it into the response."""
+        session = _session(request)
+        if response.status_code == 500 and session.is_accessed() and session.state is State.UNREAD:
+            # Django has made a 500 of what was raised in a middleware: only a view's errors come by process_exception.
+            response = Refused(StoreUnavailable("the session could not be read"))
+        try:
+            cookies = session.abandon() if _is_failure(response) else session.commit()
+        except (StoreUnavailable, SessionTerminated) as error:
+            response = Refused(error)
+            cookies = session.abandon()
+        if cookies:
+            _add_cookies(response, cookies)
+        if session.is_accessed():
+            patch_vary_headers(response, ["Cookie"])
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer in the place of a view that could not read or save the session."""
+        return Refused(exception) if isinstance(exception, StoreUnavailable | SessionTerminated) else None
+
+
+def _session(request: HttpRequest) -> DjangoSession:
+    return cast(DjangoSession, request.session)
+
+
+def _is_failure(response: HttpResponseBase) -> bool:
+    return response.status_code >= 500 or isinstance(response, Refused)
+
+
+@contextmanager
+def _current(session: Session) -> Iterator[None]:
+    outer = current_session.set(session)
+    try:
+        yield
+    finally:
+        current_session.reset(outer)
+
+
+def _add_cookies(response: HttpResponse, cookies: list[str]) -> None:
+    # Vary does not keep it from a cache's other clients: they may all send the same cookies, such as "lang=en".
+    patch_cache_control(response, private=True)
+    for line in cookies:
+        pair, *attributes = line.split("; ")
+        name, value = pair.split("=", 1)
+        response.cookies[name] = value
+        for attribute in attributes:
+            key, _, text = attribute.partition("=")
+            response.cookies[name][key.lower()] = text or True

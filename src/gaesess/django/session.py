@@ -1,0 +1,242 @@
+"""Django's `request.session`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta, timezone
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+
+from gaesess._core import BROWSER, Token
+from gaesess.cleanup import delete_expired_sessions
+from gaesess.django.managers import manager
+from gaesess.session import MappingSession, Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Method = Callable[Concatenate[Any, P], R]
+AsyncMethod = Callable[Concatenate["DjangoSession", P], Coroutine[Any, Any, R]]
+
+
+def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
+    """Make a coroutine function of a method; a session in the store is first read, in a thread."""
+
+    @wraps(method)
+    async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.read_waits():
+            await sync_to_async(self.read_ahead, thread_sensitive=False)()
+        result: R = getattr(self, method.__name__)(*args, **kwargs)
+        return result
+
+    return call
+
+
+def _in_thread(method: Method[P, R]) -> AsyncMethod[P, R]:
+    """Make a coroutine function of a method that may ask the store whatever the session is."""
+
+    @wraps(method)
+    async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = await sync_to_async(getattr(self, method.__name__), thread_sensitive=False)(*args, **kwargs)
+        return result
+
+    return call
+
+
+class DjangoSession(MappingSession):
+    """A session as Django has its own: all of SessionBase but `encode`, `decode` and what belongs to them.
+
+    Where Django knows two ways this is the one here. `session_key` is the session's id, the `sid`. Changes inside
+    nested values are seen, so `modified` need not be set. The time of `set_expiry` runs from there, not from the last
+    change; for that there is the setting `idle_timeout`. Values keep their types: nothing is made into JSON.
+    """
+
+    __slots__ = ()
+
+    TEST_COOKIE_NAME = SessionBase.TEST_COOKIE_NAME
+    TEST_COOKIE_VALUE = SessionBase.TEST_COOKIE_VALUE
+
+    def __bool__(self) -> bool:  # since Django 6; before that every session was true
+        return not self.is_empty()
+
+    @property
+    def accessed(self) -> bool:
+        """Whether anybody has used the session in this request."""
+        return self.is_accessed()
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
+        active = self._active
+        if active is None:
+            return self._signed_out
+        if active.unsaved or active.contents.changed_payload() is not None:
+            return True
+        return bool(self._manager.set_cookies(active, 0))
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        pass
+
+    # -- the session as a whole
+
+    @property
+    def session_key(self) -> str | None:
+        """The session's id, None if there is no session. A secret: do not log it."""
+        return self.sid
+
+    def is_empty(self) -> bool:
+        """Return whether there is no session; one without data is one."""
+        return not self.is_active()
+
+    def exists(self, session_key: str) -> bool:
+        """Return whether that is this session, or one that is in the store. Raises StoreUnavailable."""
+        return session_key == self.session_key or self._other(session_key).is_active()
+
+    def load(self) -> dict[Any, Any]:
+        """Return a copy of the data."""
+        return dict(self)
+
+    def create(self) -> None:
+        """Start a session; one that there is gets a new id and keeps its data."""
+        if self.is_active():
+            self.regenerate_id()
+        else:
+            self.start()
+
+    def save(  # type: ignore[override]  # the first argument is Django's
+        self, must_create: bool = False, *, persist_even_if_using_cookie: bool = False
+    ) -> None:
+        """Save now what is saved anyway when the response goes out; where there is no session, start one.
+
+        `must_create` gives it a new id, and `persist_even_if_using_cookie` is that of Session.save.
+        """
+        if must_create or not self.is_active():
+            self.create()
+        super().save(persist_even_if_using_cookie)
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End this session, with its data; or another, if that is in the store. Raises StoreUnavailable."""
+        if session_key is None or session_key == self.session_key:
+            self.terminate()
+        else:
+            self._other(session_key).terminate()
+
+    def flush(self) -> None:
+        """End the session: its record now, its cookie with this response. Raises StoreUnavailable."""
+        self.terminate()
+
+    def cycle_key(self) -> None:
+        """Give the session a new id and keep its data."""
+        self.regenerate_id()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete the records of all expired sessions from the store. Raises StoreUnavailable."""
+        clock, store = manager().now, settings.GAESESS.get("store")
+        if store is not None:
+            delete_expired_sessions(store, clock=clock)
+
+    def _other(self, session_key: str) -> Session:
+        return self._manager.load(session_key)
+
+    # -- its end
+
+    def set_expiry(self, value: int | timedelta | datetime | None) -> None:
+        """Give the session another end, and so another id, as its end is a part of that.
+
+        `value` is that time, or how long it is from now, an int in seconds; None is the lifetime in the settings, 0
+        lets the cookie end with the browser. Raises ValueError for a time that is over.
+        """
+        if isinstance(value, datetime):
+            self.regenerate_id(int(value.timestamp()))
+        elif value is None:
+            default = self._newborn()
+            self.regenerate_id(0 if default.flags & BROWSER else default.expires)
+        elif value == 0:
+            self.regenerate_id(0)
+        else:
+            seconds = value.total_seconds() if isinstance(value, timedelta) else value
+            self.regenerate_id(self._manager.now() + int(seconds))
+
+    def get_expiry_date(
+        self, *, modification: datetime | None = None, expiry: datetime | int | None = None
+    ) -> datetime:
+        """Return when the session ends; where there is none, when one would that began now.
+
+        An `expiry` is taken instead: a time, or seconds from `modification`, by default now.
+        """
+        if isinstance(expiry, datetime):
+            return expiry
+        if expiry:
+            return (modification or _as_datetime(self._manager.now())) + timedelta(seconds=expiry)
+        return _as_datetime(self.get_expiration() or self._newborn().expires)
+
+    def get_expiry_age(self, *, modification: datetime | None = None, expiry: datetime | int | None = None) -> int:
+        """Return how many seconds there are from `modification`, by default now, until `get_expiry_date`."""
+        since = modification or _as_datetime(self._manager.now())
+        return int((self.get_expiry_date(modification=since, expiry=expiry) - since).total_seconds())
+
+    def get_expire_at_browser_close(self) -> bool:
+        """Return whether the cookie ends with the browser."""
+        active = self._load()
+        return bool((active.token if active else self._newborn()).flags & BROWSER)
+
+    def get_session_cookie_age(self) -> int:
+        """Return how many seconds a session lasts that begins now."""
+        return self._newborn().expires - self._manager.now()
+
+    def _newborn(self) -> Token:
+        return self._manager.new_token(None, False)
+
+    # -- whether the browser keeps cookies
+
+    def set_test_cookie(self) -> None:
+        """Leave a mark in the session."""
+        self[self.TEST_COOKIE_NAME] = self.TEST_COOKIE_VALUE
+
+    def test_cookie_worked(self) -> bool:
+        """Return whether the mark has come back."""
+        return bool(self.get(self.TEST_COOKIE_NAME) == self.TEST_COOKIE_VALUE)
+
+    def delete_test_cookie(self) -> None:
+        """Take the mark out of the session. Raises KeyError if it is not there."""
+        del self[self.TEST_COOKIE_NAME]
+
+    # -- the same for coroutines: the event loop does not wait for the store
+
+    aget = _reading(MappingSession.get)
+    aset = _reading(MappingSession.__setitem__)
+    apop = _reading(MappingSession.pop)
+    asetdefault = _reading(MappingSession.setdefault)
+    aupdate = _reading(MappingSession.update)
+    ahas_key = _reading(MappingSession.has_key)
+    akeys = _reading(MappingSession.keys)
+    avalues = _reading(MappingSession.values)
+    aitems = _reading(MappingSession.items)
+    aset_test_cookie = _reading(set_test_cookie)
+    atest_cookie_worked = _reading(test_cookie_worked)
+    adelete_test_cookie = _reading(delete_test_cookie)
+    aset_expiry = _reading(set_expiry)
+    aget_expiry_age = _reading(get_expiry_age)
+    aget_expiry_date = _reading(get_expiry_date)
+    aget_expire_at_browser_close = _reading(get_expire_at_browser_close)
+    acycle_key = _reading(cycle_key)
+    acreate = _reading(create)
+    aload = _reading(load)
+    aexists = _in_thread(exists)
+    asave = _in_thread(save)
+    adelete = _in_thread(delete)
+    aflush = _in_thread(flush)
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        await sync_to_async(cls.clear_expired, thread_sensitive=False)()
+
+
+def _as_datetime(seconds: int) -> datetime:
+    """Return a time as Django has them: aware where USE_TZ is set, else naive and local."""
+    return datetime.fromtimestamp(seconds, timezone.utc if settings.USE_TZ else None)

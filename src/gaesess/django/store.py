@@ -1,0 +1,51 @@
+"""`SESSION_ENGINE = "gaesess.django"`: sessions for whatever makes its own by their keys."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+
+from django.contrib.sessions.backends.base import UpdateError
+
+from gaesess.django.managers import one_cookie_manager
+from gaesess.django.session import DjangoSession
+from gaesess.errors import SessionTerminated
+from gaesess.lazy import State
+
+
+class SessionStore(DjangoSession):
+    """A session whose key is the value of its cookie: for Django's own middleware and test client, and for Channels.
+
+    The cookie is one alone, with the name and the attributes in SESSION_COOKIE_...; a session that it cannot hold goes
+    to the store. Raises ImproperlyConfigured if there is anything wrong with GAESESS.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, session_key: str | None = None) -> None:
+        manager = one_cookie_manager()
+        super().__init__(manager, f"{manager.cookie.name}={session_key}" if session_key else None)
+        self._key = session_key
+
+    @property
+    def session_key(self) -> str | None:
+        """The value of the cookie as of when the session was last read or saved, None if there is no session."""
+        return self._key if self.is_active() else None
+
+    def is_empty(self) -> bool:
+        """Return whether there is no session, as far as the cookie tells before it is used."""
+        return self._authenticate() is None if self.state is State.UNREAD else super().is_empty()
+
+    def save(  # type: ignore[override]
+        self, must_create: bool = False, *, persist_even_if_using_cookie: bool = False
+    ) -> None:
+        """Save the session; where there is none, start one. Raises UpdateError if another request terminated it."""
+        try:
+            super().save(must_create, persist_even_if_using_cookie=persist_even_if_using_cookie)
+        except SessionTerminated as error:
+            raise UpdateError(str(error)) from error
+        assert self._active is not None
+        for line in self._manager.set_cookies(self._active, 0):
+            self._key = SimpleCookie(line)[self._manager.cookie.name].value
+
+    def _other(self, session_key: str) -> SessionStore:
+        return SessionStore(session_key)
