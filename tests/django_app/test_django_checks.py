@@ -44,6 +44,7 @@ def test_bad_settings_are_errors(gaesess, text):
     [
         ("SESSION_COOKIE_AGE", 3600, 'Write "lifetime": datetime.timedelta(seconds=3600) in GAESESS'),
         ("SESSION_EXPIRE_AT_BROWSER_CLOSE", True, 'Write "lifetime": datetime.timedelta(0) in GAESESS'),
+        ("SESSION_SAVE_EVERY_REQUEST", True, 'Write "idle_timeout": datetime.timedelta(days=14) in GAESESS'),
         ("SESSION_COOKIE_PATH", "/app", "Write \"cookie_path\": '/app' in GAESESS"),
         ("SESSION_COOKIE_DOMAIN", "example.com", "Write \"cookie_domain\": 'example.com' in GAESESS"),
         ("SESSION_COOKIE_SECURE", False, 'Write "cookie_secure": False in GAESESS'),
@@ -59,8 +60,9 @@ def test_a_setting_of_djangos_is_set_in_vain(site, name, value, hint):
 
 
 def test_a_setting_of_djangos_that_says_the_same_is_not_in_vain(site):
-    site.gaesess["lifetime"] = timedelta(hours=1)
-    with site.settings(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_AGE=3600):
+    site.gaesess |= {"lifetime": timedelta(hours=1), "idle_timeout": timedelta(minutes=10)}
+    same = {"SESSION_COOKIE_AGE": 3600, "SESSION_COOKIE_SECURE": True, "SESSION_SAVE_EVERY_REQUEST": False}
+    with site.settings(**same):
         assert found() == []
 
 

@@ -55,9 +55,11 @@ def _set_in_vain() -> Iterator[tuple[str, str]]:
     """Find settings of Django's that say something else than GAESESS, and what to write there for each."""
     with_browser = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
     age_name = "SESSION_EXPIRE_AT_BROWSER_CLOSE" if with_browser else "SESSION_COOKIE_AGE"
-    lifetime = timedelta(0) if with_browser else timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    age = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    idle = age if settings.SESSION_SAVE_EVERY_REQUEST else settings.GAESESS.get("idle_timeout")
     for name, ours, meant, default in (
-        (age_name, "lifetime", lifetime, DEFAULT_LIFETIME),
+        (age_name, "lifetime", timedelta(0) if with_browser else age, DEFAULT_LIFETIME),
+        ("SESSION_SAVE_EVERY_REQUEST", "idle_timeout", idle, None),
         ("SESSION_COOKIE_PATH", "cookie_path", settings.SESSION_COOKIE_PATH, "/"),
         ("SESSION_COOKIE_DOMAIN", "cookie_domain", settings.SESSION_COOKIE_DOMAIN, None),
         ("SESSION_COOKIE_SECURE", "cookie_secure", settings.SESSION_COOKIE_SECURE, True),

@@ -26,7 +26,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class Refused(HttpResponse):
-    """The response to a request whose session could not be read or saved."""
+    """The response to a request whose session could not be read or saved; to make one is an event."""
 
     def __init__(self, error: StoreUnavailable | SessionTerminated) -> None:
         answer = refusal(error)

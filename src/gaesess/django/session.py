@@ -47,11 +47,11 @@ def _in_thread(method: Method[P, R]) -> AsyncMethod[P, R]:
 
 
 class DjangoSession(MappingSession):
-    """A session as Django has its own: all of SessionBase but `encode`, `decode` and what belongs to them.
+    """A session as Django has its own: all of SessionBase but `encode`, `decode` and `key_salt`, and all of Session.
 
-    Where Django knows two ways this is the one here. `session_key` is the session's id, the `sid`. Changes inside
-    nested values are seen, so `modified` need not be set. The time of `set_expiry` runs from there, not from the last
-    change; for that there is the setting `idle_timeout`. Values keep their types: nothing is made into JSON.
+    `session_key` is the session's id, the `sid`. Changes inside nested values are seen, so `modified` need not be set,
+    and values keep their types: nothing is made into JSON. `set_expiry` gives the session an end that later changes do
+    not move; for a time that runs from the last use there is the setting `idle_timeout`.
     """
 
     __slots__ = ()
