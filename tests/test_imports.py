@@ -22,6 +22,7 @@ FRAMEWORKS = {
 }
 NDB = {"google.cloud", "grpc", "pymemcache"}  # with what google-cloud-ndb imports itself
 OWN = {
+    "gaesess.django": {"asgiref", "django"},
     "gaesess.flask": {"flask", "werkzeug"},
     "gaesess.ndb_values": NDB,
     "gaesess.stores._datastore_calls": NDB,
