@@ -2,16 +2,18 @@
 
 PYTHON ?= python3
 TEST := .venv-test
+DJANGO_42 := .venv-django-4.2
+DJANGO_NEWEST := .venv-django-newest
 DEMO := .venv-demo
 BENCH := .venv-bench
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled count test-pure soak bench clean
+.PHONY: demo test lint test-compiled count pure-wheel test-pure test-django soak bench clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
 
-test: lint test-compiled count test-pure
+test: lint test-compiled count test-pure test-django
 	$(TEST)/bin/coverage combine --quiet
 	$(TEST)/bin/coverage report
 
@@ -32,12 +34,20 @@ test-compiled: $(TEST)/ready
 count:
 	$(TEST)/bin/python -m bench.instructions $(ARGS)
 
-test-pure: $(TEST)/ready
+pure-wheel: $(TEST)/ready
 	rm -rf build/pure-wheel build/lib*
 	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel .
 	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
+
+test-pure: pure-wheel
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
 	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/engines  # the wire is the same for both
+
+# The oldest release of Django that is supported, and the newest, which may need a newer Python; the rest runs on a third.
+test-django: $(DJANGO_42)/ready $(DJANGO_NEWEST)/ready
+	for venv in $(DJANGO_42) $(DJANGO_NEWEST); do \
+	  $$venv/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl && \
+	  GAESESS_PURE=1 $$venv/bin/python -m pytest tests/django_app || exit 1; done
 
 # Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
 soak: $(TEST)/ready
@@ -53,6 +63,19 @@ $(TEST)/ready: pyproject.toml
 	$(TEST)/bin/pip install --quiet --group test '.[all]'
 	touch $@
 
+$(DJANGO_42)/ready: pyproject.toml | pure-wheel
+	$(PYTHON) -m venv $(DJANGO_42)
+	$(DJANGO_42)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(DJANGO_42)/bin/pip install --quiet --group test-django 'Django~=4.2.0' build/pure-wheel/*.whl
+	touch $@
+
+$(DJANGO_NEWEST)/ready: pyproject.toml | pure-wheel
+	for python in python3.14 python3.13 python3.12 $(PYTHON); do \
+	  $$python -c '' 2>/dev/null && $$python -m venv $(DJANGO_NEWEST) && break; done
+	$(DJANGO_NEWEST)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(DJANGO_NEWEST)/bin/pip install --quiet --group test-django --upgrade Django build/pure-wheel/*.whl
+	touch $@
+
 $(DEMO)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/pip install --quiet .
@@ -65,4 +88,4 @@ $(BENCH)/installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(TEST) $(DEMO) $(BENCH) build dist src/*.egg-info src/gaesess/*.so .coverage .coverage.*
+	rm -rf $(TEST) $(DJANGO_42) $(DJANGO_NEWEST) $(DEMO) $(BENCH) build dist src/*.egg-info src/gaesess/*.so .coverage .coverage.*

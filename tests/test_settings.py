@@ -42,7 +42,7 @@ def test_the_settings_arrive():
     [
         ({"cookie_nam": "x"}, "GAESESS has no setting 'cookie_nam': did you mean 'cookie_name'?"),
         ({"colour": "x"}, "GAESESS has no setting 'colour': there are clock, cookie_domain, cookie_key"),
-        ({}, "cookie_key is missing.*python -m gaesess genkey"),
+        ({}, "GAESESS: cookie_key is missing.*python -m gaesess genkey"),
         ({"cookie_key": "short"}, "cookie_key has 5 bytes, and needs at least 32"),
         ({"cookie_key": generate_key(), "cookie_samesite": "None", "cookie_secure": False}, "needs cookie_secure=True"),
         (

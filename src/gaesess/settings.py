@@ -50,4 +50,7 @@ def manager_from(settings: Mapping[str, object], origin: str) -> SessionManager:
             near = get_close_matches(str(name), NAMES, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(NAMES))}"
             raise ValueError(f"{origin} has no setting {name!r}: {hint}")
-    return SessionManager(**{"cookie_key": None, **settings})  # type: ignore[arg-type]
+    try:
+        return SessionManager(**{"cookie_key": None, **settings})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
