@@ -26,6 +26,7 @@ OWN = {
     "gaesess.flask": {"flask", "werkzeug"},
     "gaesess.ndb_values": NDB,
     "gaesess.stores._datastore_calls": NDB,
+    "gaesess.stores.appengine": {"google.appengine"},
     "gaesess.stores.datastore": NDB,
     "gaesess.stores.memcache": {"pymemcache"},
     "gaesess.testing": {"pytest"},

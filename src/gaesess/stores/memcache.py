@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar
@@ -14,12 +13,12 @@ from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.stores._pool import Pool
 from gaesess.stores._socket import SocketModule
+from gaesess.stores._versions import data_of, first_version, value_of, version_of
 from gaesess.stores.base import Cache, Stored, Version
 
 Connect: TypeAlias = Callable[[], Client]
 T = TypeVar("T")
 
-VERSION_BYTES = 8
 MAX_EXPIRY = 2**31 - 1  # memcached reads the expiry as a signed 32-bit number and refuses more
 
 
@@ -60,22 +59,22 @@ class MemcacheStore(Cache):
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         value = self._lend(key, lambda client: client.get(self._prefix + key))
-        return None if value is None else Stored(value[VERSION_BYTES:], _version(value))
+        return None if value is None else Stored(data_of(value), version_of(value))
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
-        version = _first_version()
-        value, expire = _value(version, data), _expiry(expires_at)
+        version = first_version()
+        value, expire = value_of(version, data), _expiry(expires_at)
         if not self._lend(key, lambda client: client.add(self._prefix + key, value, expire=expire, noreply=False)):
             raise KeyExists("memcached has a record under this key already")
         return version
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
-        value, expire = _value(version + 1, data), _expiry(expires_at)
+        value, expire = value_of(version + 1, data), _expiry(expires_at)
 
         def replace(client: Client) -> bool | None:
             found, cas = client.gets(self._prefix + key)
             replaced: bool | None = None if found is None else False  # as `cas` answers
-            if found is not None and _version(found) == version:
+            if found is not None and version_of(found) == version:
                 replaced = client.cas(self._prefix + key, value, cas, expire=expire, noreply=False)
             return replaced
 
@@ -83,15 +82,15 @@ class MemcacheStore(Cache):
         return version + 1
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        value, expire = _value(_first_version(), data), _expiry(expires_at)
+        value, expire = value_of(first_version(), data), _expiry(expires_at)
         self._lend(key, lambda client: client.set(self._prefix + key, value, expire=expire, noreply=False))
 
     def gets(self, key: str) -> Stored | None:
         value, cas = self._lend(key, lambda client: client.gets(self._prefix + key))
-        return None if value is None else Stored(value[VERSION_BYTES:], cas)
+        return None if value is None else Stored(data_of(value), cas)
 
     def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
-        value, expire = _value(_first_version(), data), _expiry(expires_at)
+        value, expire = value_of(first_version(), data), _expiry(expires_at)
         _check_replaced(
             self._lend(key, lambda client: client.cas(self._prefix + key, value, ticket, expire=expire, noreply=False))
         )
@@ -158,18 +157,6 @@ def _check_replaced(replaced: bool | None) -> None:
         raise Gone("memcached has no record under this key")
     if not replaced:
         raise Conflict("the record in memcached was replaced since it was read")
-
-
-def _first_version() -> int:
-    return secrets.randbits(8 * VERSION_BYTES - 2)  # random: a deleted and re-added record never has an old version
-
-
-def _value(version: int, data: bytes) -> bytes:
-    return version.to_bytes(VERSION_BYTES, "big") + data
-
-
-def _version(value: bytes) -> int:
-    return int.from_bytes(value[:VERSION_BYTES], "big")
 
 
 def _expiry(expires_at: int) -> int:

@@ -1,0 +1,235 @@
+"""Records in the bundled services of App Engine: its memcache, and Datastore through its ndb.
+
+For applications on App Engine's standard environment that have `app_engine_apis: true` in app.yaml and their WSGI
+application in `google.appengine.api.wrap_wsgi_app`: a service answers only in the course of a request, in its thread or
+one that runs in a copy of its context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from itertools import islice
+from secrets import token_bytes
+from typing import Any, TypeVar
+
+from google.appengine.api import datastore_errors, memcache
+from google.appengine.api.memcache import memcache_service_pb2 as messages
+from google.appengine.ext import ndb
+from google.appengine.runtime import apiproxy_errors
+
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._versions import data_of, first_version, value_of, version_of
+from gaesess.stores.base import Cache, Store, Stored, Version, expired_key_ranges
+
+T = TypeVar("T")
+
+MAX_EXPIRY = 2**31 - 1  # what memcached, at the other end, takes
+MAX_DELETIONS = 500  # of one call (https://cloud.google.com/datastore/docs/concepts/limits)
+MAX_RETRIES = 2  # of a transaction that had to give way to another
+
+GetStatus = messages.MemcacheGetResponse
+SetStatus = messages.MemcacheSetResponse
+SetPolicy = messages.MemcacheSetRequest
+DeleteStatus = messages.MemcacheDeleteResponse
+
+
+class AppEngineMemcache(Cache):
+    """Keeps records in App Engine's memcache, in `namespace`, whatever that of the request is; "" is the default one.
+
+    A call may take `timeout` seconds; `replace` makes two.
+    """
+
+    # It calls the service itself: of the functions of google.appengine.api.memcache an outage looks like a miss.
+
+    def __init__(self, *, namespace: str, timeout: float = 0.5) -> None:
+        self._namespace = namespace
+        self._timeout = timeout
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        item = self._get(key)
+        return None if item is None else Stored(data_of(item.value), version_of(item.value))
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        version = first_version()
+        if self._set(key, value_of(version, data), expires_at, SetPolicy.ADD) != SetStatus.STORED:
+            raise KeyExists("App Engine's memcache has a record under this key already")
+        return version
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        item = self._get(key, for_cas=True)
+        if item is None:
+            raise Gone("App Engine's memcache has no record under this key")
+        if version_of(item.value) != version:
+            raise Conflict("the record in App Engine's memcache was replaced since it was read")
+        self._cas(key, value_of(version + 1, data), expires_at, item.cas_id)
+        return version + 1
+
+    def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        if self._set(key, value_of(first_version(), data), expires_at, SetPolicy.SET) != SetStatus.STORED:
+            raise StoreUnavailable("App Engine's memcache did not take a record")
+
+    def gets(self, key: str) -> Stored | None:
+        item = self._get(key, for_cas=True)
+        return None if item is None else Stored(data_of(item.value), item.cas_id)
+
+    def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        self._cas(key, value_of(first_version(), data), expires_at, ticket)
+
+    def delete(self, key: str) -> None:
+        request = messages.MemcacheDeleteRequest(name_space=self._namespace)
+        request.item.add(key=key.encode())
+        response = self._call("Delete", request, messages.MemcacheDeleteResponse())
+        _check(response.delete_status, DeleteStatus.DELETED, DeleteStatus.NOT_FOUND)
+
+    def count_expired(self, *, now: int) -> int:
+        return 0
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        return 0
+
+    def _get(self, key: str, *, for_cas: bool = False) -> Any:
+        request = messages.MemcacheGetRequest(key=[key.encode()], name_space=self._namespace, for_cas=for_cas)
+        response = self._call("Get", request, messages.MemcacheGetResponse())
+        if response.item:
+            return response.item[0]
+        if response.get_status:  # not every release of the service has it
+            _check(response.get_status, GetStatus.MISS)
+        return None
+
+    def _set(self, key: str, value: bytes, expires_at: int, policy: int, cas_id: int | None = None) -> Any:
+        request = messages.MemcacheSetRequest(name_space=self._namespace)
+        request.item.add(
+            key=key.encode(),
+            value=value,
+            set_policy=policy,
+            expiration_time=min(expires_at, MAX_EXPIRY),
+            cas_id=cas_id,
+            for_cas=policy == SetPolicy.CAS,
+        )
+        response = self._call("Set", request, messages.MemcacheSetResponse())
+        return _check(response.set_status, SetStatus.STORED, SetStatus.NOT_STORED, SetStatus.EXISTS)
+
+    def _cas(self, key: str, value: bytes, expires_at: int, cas_id: int) -> None:
+        status = self._set(key, value, expires_at, SetPolicy.CAS, cas_id)
+        if status == SetStatus.NOT_STORED:
+            raise Gone("App Engine's memcache has no record under this key")
+        if status == SetStatus.EXISTS:
+            raise Conflict("the record in App Engine's memcache was replaced since it was read")
+
+    def _call(self, method: str, request: Any, response: Any) -> Any:
+        rpc = memcache.create_rpc(deadline=self._timeout)
+        with _outages("memcache"):
+            rpc.make_call(method, request, response)
+            rpc.wait()
+            rpc.check_success()
+        return response
+
+
+def _check(statuses: Any, *good: int) -> int:
+    """Return the status of the one key that was asked about. Raises StoreUnavailable for one that is no answer."""
+    if statuses[0] not in good:
+        raise StoreUnavailable(f"App Engine's memcache failed with status {statuses[0]}; see MemcacheServiceError")
+    return int(statuses[0])
+
+
+class GaesessSession(ndb.Model):  # type: ignore[misc]
+    """A record, as `gaesess.stores.datastore` has them too."""
+
+    data = ndb.BlobProperty(indexed=False)
+    expires = ndb.DateTimeProperty(indexed=False)
+    nonce = ndb.BlobProperty(indexed=False)  # 8 random bytes, new with every write: the version
+
+
+class AppEngineDatastore(Store):
+    """Keeps records as entities of the kind GaesessSession in `namespace`, whatever that of the request is.
+
+    They are those that DatastoreStore keeps, in an application that changes from one to the other. A transaction of the
+    application plays no part: what is read and written here is read and written at once. A call to Datastore may take
+    `timeout` seconds; `add` and `replace` make three, and as many again for each of two retries where transactions
+    contend.
+    """
+
+    def __init__(self, *, namespace: str, timeout: float = 5.0) -> None:
+        self._namespace = namespace
+        self._options = {"use_cache": False, "use_memcache": False, "use_datastore": True, "deadline": timeout}
+
+    def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        found = self._outside(lambda: self._key(key).get(**self._options))
+        return None if found is None else Stored(found.data, _version(found))
+
+    def add(self, key: str, data: bytes, *, expires_at: int) -> int:
+        def check(found: GaesessSession | None) -> None:
+            if found is not None:
+                raise KeyExists("Datastore has an entity under this key already")
+
+        return self._write(key, data, expires_at, check)
+
+    def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
+        def check(found: GaesessSession | None) -> None:
+            if found is None:
+                raise Gone("the Datastore entity was deleted")
+            if _version(found) != version:
+                raise Conflict("the Datastore entity was written since it was read: read it again")
+
+        return self._write(key, data, expires_at, check)
+
+    def delete(self, key: str) -> None:
+        self._outside(lambda: self._key(key).delete(**self._options))
+
+    def count_expired(self, *, now: int) -> int:
+        return self._outside(lambda: sum(1 for _ in self._expired_keys(now)))
+
+    def delete_expired(self, *, now: int, limit: int) -> int:
+        def delete() -> int:
+            keys = islice(self._expired_keys(now), limit)
+            deleted = 0
+            while batch := list(islice(keys, MAX_DELETIONS)):
+                ndb.delete_multi(batch, **self._options)
+                deleted += len(batch)
+            return deleted
+
+        return self._outside(delete)
+
+    def _write(self, key: str, data: bytes, expires_at: int, check: Callable[[GaesessSession | None], None]) -> int:
+        expires = datetime.fromtimestamp(expires_at, timezone.utc).replace(tzinfo=None)
+        entity = GaesessSession(key=self._key(key), data=data, expires=expires, nonce=token_bytes(8))
+
+        def write() -> None:
+            found = entity.key.get(**self._options)
+            if found is None or found.nonce != entity.nonce:  # else a commit that was said to have failed has not
+                check(found)
+                entity.put(**self._options)
+
+        independent = ndb.TransactionOptions.INDEPENDENT
+        with _outages("Datastore"):
+            ndb.transaction(write, propagation=independent, retries=MAX_RETRIES)
+        return _version(entity)
+
+    def _outside(self, call: Callable[[], T]) -> T:
+        """Make a call outside of any transaction that the application is in."""
+        with _outages("Datastore"):
+            result: T = ndb.non_transactional(call)()
+            return result
+
+    def _key(self, name: str) -> ndb.Key:
+        return ndb.Key(GaesessSession, name, namespace=self._namespace)
+
+    def _expired_keys(self, now: int) -> Iterator[ndb.Key]:
+        for first, end in expired_key_ranges(now):
+            in_range = ndb.AND(GaesessSession.key >= self._key(first), GaesessSession.key < self._key(end))
+            query = GaesessSession.query(in_range, namespace=self._namespace)
+            yield from query.iter(keys_only=True, batch_size=MAX_DELETIONS, deadline=self._options["deadline"])
+
+
+def _version(record: GaesessSession) -> int:
+    return int.from_bytes(record.nonce, "big")
+
+
+@contextmanager
+def _outages(service: str) -> Iterator[None]:
+    try:
+        yield
+    except (apiproxy_errors.Error, datastore_errors.Error) as error:
+        raise StoreUnavailable(f"App Engine's {service} failed: {type(error).__name__}: {error}") from error

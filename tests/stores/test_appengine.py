@@ -1,0 +1,260 @@
+"""The stores of App Engine's bundled services, on the services of its SDK that run in the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+from google.appengine.api import apiproxy_stub_map, datastore_errors, namespace_manager
+from google.appengine.api.memcache import memcache_service_pb2 as messages
+from google.appengine.datastore import datastore_stub_util
+from google.appengine.datastore import datastore_v3_bytes_pb2 as datastore_pb
+from google.appengine.ext import ndb, testbed
+from google.appengine.runtime import apiproxy_errors
+
+from gaesess import SessionManager, generate_key
+from gaesess.errors import Conflict, StoreUnavailable
+from gaesess.stores.appengine import AppEngineDatastore, AppEngineMemcache, GaesessSession
+from gaesess.stores.base import Store, Stored
+from gaesess.stores.tiered import TieredStore
+from gaesess.testing import EXPIRY, CacheContract, StoreContract, new_key
+
+
+@pytest.fixture(autouse=True)
+def services() -> Iterator[testbed.Testbed]:
+    """Run the SDK's services for one application."""
+    bed = testbed.Testbed()
+    bed.activate()
+    bed.init_memcache_stub()
+    policy = datastore_stub_util.PseudoRandomHRConsistencyPolicy(probability=1)
+    bed.init_datastore_v3_stub(consistency_policy=policy, use_sqlite=False)
+    yield bed
+    bed.deactivate()
+
+
+@pytest.fixture
+def memcache() -> AppEngineMemcache:
+    return AppEngineMemcache(namespace="")
+
+
+@pytest.fixture
+def datastore() -> AppEngineDatastore:
+    return AppEngineDatastore(namespace="")
+
+
+class TestAppEngineMemcache(CacheContract):
+    forgets_expired = True
+    numeric_versions = True
+
+    @pytest.fixture
+    def store(self) -> AppEngineMemcache:
+        return AppEngineMemcache(namespace="")
+
+
+class TestAppEngineDatastore(StoreContract):
+    numeric_versions = True
+
+    @pytest.fixture
+    def store(self) -> AppEngineDatastore:
+        return AppEngineDatastore(namespace="")
+
+
+class TestBoth(StoreContract):
+    @pytest.fixture
+    def store(self) -> TieredStore:
+        return TieredStore(AppEngineMemcache(namespace=""), AppEngineDatastore(namespace=""))
+
+
+# Outages
+
+
+@contextmanager
+def failing(service: str, error: Exception, *, after: bool = False) -> Iterator[None]:
+    """Let the calls of a service fail, before they arrive or after they have taken effect."""
+
+    def fail(*call: Any) -> None:
+        raise error
+
+    proxy = apiproxy_stub_map.apiproxy
+    hooks = proxy.GetPostCallHooks() if after else proxy.GetPreCallHooks()
+    hooks.Append("fail", fail, service)
+    try:
+        yield
+    finally:
+        hooks.Clear()
+
+
+@contextmanager
+def answering(field: str, status: int) -> Iterator[None]:
+    """Let memcache answer with a status."""
+
+    def answer(service: str, call: str, request: Any, response: Any) -> None:
+        response.Clear()
+        getattr(response, field).append(status)
+
+    hooks = apiproxy_stub_map.apiproxy.GetPostCallHooks()
+    hooks.Append("answer", answer, "memcache")
+    try:
+        yield
+    finally:
+        hooks.Clear()
+
+
+OF_STORE: dict[str, Callable[[Store], object]] = {
+    "get": lambda store: store.get(new_key()),
+    "add": lambda store: store.add(new_key(), b"", expires_at=EXPIRY),
+    "replace": lambda store: store.replace(new_key(), b"", expires_at=EXPIRY, version=1),
+    "delete": lambda store: store.delete(new_key()),
+}
+OF_CACHE: dict[str, Callable[[AppEngineMemcache], object]] = {
+    **OF_STORE,
+    "put": lambda cache: cache.put(new_key(), b"", expires_at=EXPIRY),
+    "gets": lambda cache: cache.gets(new_key()),
+    "cas": lambda cache: cache.cas(new_key(), b"", expires_at=EXPIRY, ticket=1),
+}
+OF_DATASTORE: dict[str, Callable[[AppEngineDatastore], object]] = {
+    **OF_STORE,
+    "count_expired": lambda store: store.count_expired(now=EXPIRY),
+    "delete_expired": lambda store: store.delete_expired(now=EXPIRY, limit=1),
+}
+
+
+@pytest.mark.parametrize("call", OF_CACHE.values(), ids=OF_CACHE)
+@pytest.mark.parametrize("error", [apiproxy_errors.DeadlineExceededError("late"), apiproxy_errors.OverQuotaError("no")])
+def test_a_memcache_that_fails_is_store_unavailable_and_no_miss(
+    memcache: AppEngineMemcache, call: Callable[[AppEngineMemcache], object], error: Exception
+) -> None:
+    with failing("memcache", error), pytest.raises(StoreUnavailable, match=f"memcache failed: {type(error).__name__}"):
+        call(memcache)
+
+
+@pytest.mark.parametrize(
+    ("call", "field", "status"),
+    [
+        ("get", "get_status", messages.MemcacheGetResponse.UNREACHABLE),
+        ("gets", "get_status", messages.MemcacheGetResponse.DEADLINE_EXCEEDED),
+        ("add", "set_status", messages.MemcacheSetResponse.ERROR),
+        ("put", "set_status", messages.MemcacheSetResponse.UNREACHABLE),
+        ("put", "set_status", messages.MemcacheSetResponse.NOT_STORED),
+        ("cas", "set_status", messages.MemcacheSetResponse.OTHER_ERROR),
+        ("delete", "delete_status", messages.MemcacheDeleteResponse.UNREACHABLE),
+    ],
+)
+def test_a_memcache_that_answers_with_a_failure_is_store_unavailable(
+    memcache: AppEngineMemcache, call: str, field: str, status: int
+) -> None:
+    with answering(field, status), pytest.raises(StoreUnavailable, match="memcache"):
+        OF_CACHE[call](memcache)
+
+
+@pytest.mark.parametrize("call", OF_DATASTORE.values(), ids=OF_DATASTORE)
+@pytest.mark.parametrize("error", [datastore_errors.Timeout("late"), apiproxy_errors.RPCFailedError("no")])
+def test_a_datastore_that_fails_is_store_unavailable(
+    datastore: AppEngineDatastore, call: Callable[[AppEngineDatastore], object], error: Exception
+) -> None:
+    with (
+        failing("datastore_v3", error),
+        pytest.raises(StoreUnavailable, match=f"Datastore failed: {type(error).__name__}"),
+    ):
+        call(datastore)
+
+
+def test_a_commit_that_is_tried_again_finds_that_it_had_landed(datastore: AppEngineDatastore) -> None:
+    """As it may (https://cloud.google.com/datastore/docs/concepts/transactions)."""
+    key = new_key()
+    committed: list[str] = []
+
+    def lose_the_first_answer(service: str, call: str, request: Any, response: Any) -> None:
+        if call == "Commit" and not committed:
+            committed.append(call)
+            raise apiproxy_errors.ApplicationError(datastore_pb.Error.CONCURRENT_TRANSACTION)
+
+    hooks = apiproxy_stub_map.apiproxy.GetPostCallHooks()
+    hooks.Append("lose", lose_the_first_answer, "datastore_v3")
+    version = datastore.add(key, b"once", expires_at=EXPIRY)
+    assert committed
+    assert datastore.get(key) == Stored(b"once", version)
+
+
+# Where records are
+
+
+@pytest.mark.parametrize("kind", [AppEngineMemcache, AppEngineDatastore])
+def test_namespaces_share_nothing_whatever_that_of_the_request_is(
+    kind: type[AppEngineMemcache] | type[AppEngineDatastore],
+) -> None:
+    first, second, key = kind(namespace="first"), kind(namespace="second"), new_key()
+    version = first.add(key, b"data", expires_at=EXPIRY)
+    namespace_manager.set_namespace("second")
+    try:
+        assert first.get(key) == Stored(b"data", version)
+        assert second.get(key) is None
+    finally:
+        namespace_manager.set_namespace("")
+
+
+def test_a_namespace_has_to_be_given() -> None:
+    with pytest.raises(TypeError, match="namespace"):
+        AppEngineDatastore()  # type: ignore[call-arg]
+
+
+def test_an_entity_is_that_of_datastore_store_and_nothing_of_it_is_indexed(datastore: AppEngineDatastore) -> None:
+    key = new_key()
+    datastore.add(key, b"data", expires_at=EXPIRY)
+    entity = ndb.Key(GaesessSession, key).get()
+    assert (entity.data, entity.expires.year, len(entity.nonce)) == (b"data", 2096, 8)
+    assert not any(entity._properties[name]._indexed for name in ("data", "expires", "nonce"))
+
+
+# In an application's transaction
+
+
+def test_a_session_is_kept_that_was_saved_in_a_transaction_which_fails(datastore: AppEngineDatastore) -> None:
+    key = new_key()
+
+    def fail() -> None:
+        datastore.add(key, b"kept", expires_at=EXPIRY)
+        raise ndb.Rollback
+
+    ndb.transaction(fail)
+    stored = datastore.get(key)
+    assert stored is not None
+    assert stored.data == b"kept"
+
+
+def test_a_transaction_sees_what_others_save_meanwhile(datastore: AppEngineDatastore) -> None:
+    key = new_key()
+    version = datastore.add(key, b"old", expires_at=EXPIRY)
+
+    def look() -> Stored | None:
+        datastore.get(key)
+        context = copy_context()  # in which the services answer
+        other = threading.Thread(
+            target=lambda: context.run(datastore.replace, key, b"new", expires_at=EXPIRY, version=version)
+        )
+        other.start()
+        other.join()
+        return datastore.get(key)
+
+    seen = ndb.transaction(look)
+    assert seen is not None
+    assert seen.data == b"new"
+    with pytest.raises(Conflict):
+        datastore.replace(key, b"late", expires_at=EXPIRY, version=version)
+
+
+# As an application has them
+
+
+def test_a_session_outlives_a_flush_of_memcache(services: testbed.Testbed) -> None:
+    store = TieredStore(AppEngineMemcache(namespace="sessions"), AppEngineDatastore(namespace="sessions"))
+    manager = SessionManager(generate_key(), store=store)
+    session = manager.open(None)
+    session["big"] = "x" * 10_000
+    cookie = session.commit()[0].partition(";")[0]
+    services.get_stub("memcache")._Dynamic_FlushAll(messages.MemcacheFlushRequest(), messages.MemcacheFlushResponse())
+    assert manager.open(cookie)["big"] == "x" * 10_000
