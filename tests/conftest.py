@@ -9,8 +9,19 @@ from collections.abc import Iterator
 
 import pytest
 import services
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from gaesess import _impl
+
+BROWSER_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def pytest_report_header() -> str:
@@ -62,3 +73,32 @@ def chromium() -> str:
     """The path of the chromium program."""
     require(services.CHROMIUM)
     return str(shutil.which("chromium"))
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must log no error and reach for no other host; the test ends with that check."""
+    opened = context.new_page()
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    yield opened
+    assert complaints == []
+    assert len(hosts) == 1

@@ -1,4 +1,4 @@
-"""The demo as its user runs it, and a browser to look at it with."""
+"""The demo as its user runs it."""
 
 import os
 import signal
@@ -7,17 +7,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-BROWSER_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 STOP_SECONDS = 20
 
 
@@ -59,32 +49,3 @@ def running_demo(*options, **env):
 @pytest.fixture(scope="session")
 def run_demo():
     return running_demo
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def context(browser):
-    made = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def page(context):
-    """A page that must log no error and reach for no other host; the test ends with that check."""
-    opened = context.new_page()
-    complaints = []
-    hosts = set()
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    yield opened
-    assert complaints == []
-    assert len(hosts) == 1
