@@ -15,7 +15,9 @@ from gaesess.stores.sqlite import SQLiteStore
 
 MAX_NAME_CHARS = 40
 MAX_FORM_BYTES = 2000  # 40 characters of up to 12 bytes each ("%F0%9F%91%8B"), the CSRF token and the names
-SIGN_IN = '<label>Your name <input name="name" maxlength="40" required autofocus></label> <button>Sign in</button>'
+SIGN_IN = f"""\
+<label>Your name <input name="name" maxlength="{MAX_NAME_CHARS}" required autofocus></label>
+  <button>Sign in</button>"""
 SIGN_OUT = "<button>Sign out</button>"
 PAGE = Template(Path(__file__).with_name("page.html").read_text("utf-8"))
 
