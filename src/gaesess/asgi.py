@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from gaesess.settings import KeywordSettings
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
+Scope = Any  # every framework has its own types of a scope and a message
+Message = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
