@@ -9,4 +9,5 @@ cdef class _Response:
     cdef LazySession _session
     cdef object _scope, _server_send, _start, _saving
     cdef bint _has_store
+    cdef public object failure
     cdef public bint sent

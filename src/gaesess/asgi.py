@@ -75,6 +75,10 @@ class SessionMiddleware:
             if response.sent:
                 raise
             await response.refuse(error)
+        except Exception:
+            if response.failure and not response.sent:  # the framework has made another error of it, as Litestar does
+                await response.refuse(response.failure)
+            raise
         finally:
             current_session.reset(token)
 
@@ -82,7 +86,7 @@ class SessionMiddleware:
 class _Response:
     """One response on its way out: its start is held back until the session is saved."""
 
-    __slots__ = ("_has_store", "_saving", "_scope", "_server_send", "_session", "_start", "sent")
+    __slots__ = ("_has_store", "_saving", "_scope", "_server_send", "_session", "_start", "failure", "sent")
 
     def __init__(self, session: Session, scope: Scope, server_send: Send, has_store: bool) -> None:
         self._session = session
@@ -91,6 +95,7 @@ class _Response:
         self._has_store = has_store
         self._start: Message | None = None
         self._saving: asyncio.Future[list[str]] | None = None  # in a thread
+        self.failure: StoreUnavailable | SessionTerminated | None = None  # of a save
         self.sent = False  # nothing can be taken back any more
 
     async def send(self, message: Message) -> None:
@@ -109,6 +114,8 @@ class _Response:
         if message.get("more_body") and kind in _BODIES and not message.get("body"):
             return  # the application may still change its session
         session = self._session
+        if self._scope["session"] is not session and self._saving is None:
+            self._take_over()
         if self._saving or (self._has_store and session.close()):
             cookies = await self._commit_in_thread()
             if self.sent:  # by another task of the application, which was here before
@@ -135,6 +142,18 @@ class _Response:
         else:
             await self._server_send({"type": "websocket.close"})
 
+    def _take_over(self) -> None:
+        """Give the session what Litestar's set_session or clear_session has put in its place in the scope."""
+        held = self._scope["session"]
+        if "litestar_app" not in self._scope or isinstance(held, Session):  # then it is that of a middleware inside
+            return
+        from litestar.types import Empty  # in memory already
+
+        data = {} if held is Empty else dict(held)
+        self._session.clear()
+        self._session.update(data)
+        self._scope["session"] = self._session
+
     async def _commit_in_thread(self) -> list[str]:
         """Save the session where it may wait for the store.
 
@@ -148,7 +167,11 @@ class _Response:
         await asyncio.wait([saving])
         if self._saving is saving:
             self._saving = None
-        return saving.result()
+        try:
+            return saving.result()
+        except (StoreUnavailable, SessionTerminated) as error:
+            self.failure = error
+            raise
 
     async def _answer_handshake(self, message: Message, cookies: list[str]) -> None:
         if cookies and message["type"] == "websocket.accept":

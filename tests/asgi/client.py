@@ -96,7 +96,9 @@ class Client:
 
     def begin_websocket(self, path: str = "/", deniable: bool = True, **scope: Any) -> Exchange:
         extensions = {"websocket.http.response": {}} if deniable else {}
-        return self.begin(path, type="websocket", scheme="wss", subprotocols=[], extensions=extensions, **scope)
+        exchange = self.begin(path, type="websocket", scheme="wss", subprotocols=[], extensions=extensions, **scope)
+        del exchange.scope["method"]
+        return exchange
 
     def take(self, exchange: Exchange) -> Exchange:
         self.cookies.receive(exchange.all("set-cookie"))
