@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, MutableMapping
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaesess import _impl
 from gaesess._core import SECURE
 from gaesess.active import ActiveSession, Home
 from gaesess.lazy import LazySession
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _MISSING = object()
 
@@ -175,6 +178,10 @@ class MappingSession(Session):
         if key not in self and default is _MISSING:
             raise KeyError(key)
         return super().pop(key, default)
+
+    def __ior__(self, other: Mapping[Hashable, Any]) -> Self:
+        self.update(other)
+        return self
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)
