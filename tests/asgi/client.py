@@ -112,6 +112,7 @@ class Exchange:
         self.app = app
         self.scope = scope
         self.sent: list[dict[str, Any]] = []
+        self.left = asyncio.Event()  # set it, and the client is gone
         self._incoming = ["http.request"] if scope["type"] == "http" else ["websocket.disconnect", "websocket.connect"]
 
     def run(self) -> Exchange:
@@ -135,7 +136,8 @@ class Exchange:
 
     async def receive(self) -> dict[str, Any]:
         if not self._incoming:
-            await asyncio.Event().wait()  # the client stays
+            await self.left.wait()
+            return {"type": f"{self.scope['type']}.disconnect"}
         return {"type": self._incoming.pop()}
 
     async def send(self, message: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from asgi.client import respond
+from asgi.client import BIG, Site, respond
 
 from gaesess import get_current_session
 from gaesess.session import current_session
@@ -25,11 +25,20 @@ async def in_a_task(scope, receive, send):
     await respond(send, (await asyncio.create_task(name_in_task())).encode())
 
 
+async def in_a_task_group(scope, receive, send):
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(name_in_task())
+    await respond(send, task.result().encode())
+
+
 async def in_a_thread(scope, receive, send):
     await respond(send, (await asyncio.to_thread(name)).encode())
 
 
-@pytest.mark.parametrize("app", [called, in_a_task, in_a_thread])
+of_python_3_11 = pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="Python 3.11 brought task groups")
+
+
+@pytest.mark.parametrize("app", [called, in_a_task, pytest.param(in_a_task_group, marks=of_python_3_11), in_a_thread])
 def test_it_is_set_in_the_application_and_in_its_tasks_and_threads(site, app):
     assert site.visitor(app, name="Ada").send().body == b"Ada"
 
@@ -50,6 +59,28 @@ def test_overlapping_requests_each_have_their_own(site):
 
     asyncio.run(both())
     assert (ada.body, bob.body) == (b"Ada", b"Bob")
+
+
+def test_of_two_middlewares_each_has_its_own():
+    inner_site, outer_site = Site(cookie_name="inner"), Site(cookie_name="outer")
+
+    async def inner(scope, receive, send):
+        assert scope["session"] is get_current_session()
+        scope["session"].update(who="inner", filler=BIG)
+        await respond(send)
+
+    inner = inner_site.serve(inner).app
+
+    async def outer(scope, receive, send):
+        session = get_current_session()
+        session["who"] = "outer"
+        await inner(scope, receive, send)
+        assert get_current_session() is session
+
+    client = outer_site.serve(outer)
+    assert client.send().all("vary") == ["Cookie"]
+    assert inner_site.data(client) == {"who": "inner", "filler": BIG}
+    assert outer_site.data(client) == {"who": "outer"}
 
 
 async def failing(scope, receive, send):

@@ -1,5 +1,7 @@
 """`request.session` in Starlette, as its own middleware gives it."""
 
+import asyncio
+
 import pytest
 from asgi.client import BIG, Site
 from starlette.applications import Starlette
@@ -7,10 +9,11 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.sessions import SessionMiddleware as StarletteSessionMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 
-from gaesess import Session, SessionClosed, StoreUnavailable, get_current_session
+from gaesess import Session, SessionClosed, StoreUnavailable, generate_key, get_current_session
 from gaesess.asgi import SessionMiddleware
 from gaesess.stores.sqlite import SQLiteStore
 
@@ -165,6 +168,26 @@ def test_an_outage_at_the_save_is_503_also_for_a_stream_and_its_background_task_
     assert ran == []
 
 
+def test_a_client_that_leaves_during_the_save_is_told_nothing_and_the_save_ends(site):
+    async def endpoint(request):
+        request.session["filler"] = BIG
+        return StreamingResponse(iter(["saved"]))
+
+    exchange = site.serve_endpoint(endpoint).begin(asgi={"version": "3.0", "spec_version": "2.3"})
+
+    async def run():
+        site.store.gate.clear()
+        request = asyncio.create_task(exchange())
+        await asyncio.to_thread(site.store.called.wait, 30)
+        exchange.left.set()
+        await request
+        site.store.gate.set()
+
+    asyncio.run(run())
+    assert exchange.sent == []
+    assert site.store.count_expired(now=2**32 - 1) == 1
+
+
 def test_an_exception_handler_of_the_application_comes_first(site):
     async def handler(request, error):
         return PlainTextResponse("our own", 503)
@@ -173,6 +196,22 @@ def test_an_exception_handler_of_the_application_comes_first(site):
     client.app = site.serve_endpoint(count, exception_handlers={StoreUnavailable: handler}).app
     site.store.down = True
     assert client.send().body == b"our own"
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    [
+        Middleware(SessionMiddleware, cookie_key=generate_key(), cookie_name="inner"),
+        Middleware(StarletteSessionMiddleware, secret_key=generate_key()),
+    ],
+    ids=["gaesess", "starlette"],
+)
+def test_a_mounted_application_may_have_sessions_of_its_own(site, sessions):
+    client = site.visitor(None, outer=1)
+    sub = Starlette(routes=[Route("/", count)], middleware=[sessions])
+    client.app = SessionMiddleware(Starlette(routes=[Mount("/sub", sub)]), **site.settings)
+    assert [client.send("/sub/").body for _ in range(2)] == [b'{"visits":1}', b'{"visits":2}']
+    assert site.data(client) == {"outer": 1}
 
 
 def test_a_websocket_has_its_session(site):
