@@ -12,6 +12,8 @@ from gaesess import SessionManager, SessionMiddleware, generate_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
 
+FILE = b"0123456789" * 50_000  # more than a socket takes at once
+
 
 def respond(start_response: Any, *headers: tuple[str, str]) -> Any:
     """Be the usual first step of an application."""

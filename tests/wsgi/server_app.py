@@ -1,22 +1,26 @@
-"""The application that the tests have real servers serve."""
+"""The application that the tests have real servers serve; by itself, under wsgiref at the port of its argument."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from tempfile import TemporaryFile
+from wsgiref.simple_server import make_server
 from wsgiref.validate import validator
 
-from wsgi.client import respond
+from wsgi.client import FILE, respond
 
-from gaesess import SessionMiddleware, generate_key, get_current_session
-from gaesess.stores.memory import MemoryStore
+from gaesess import SessionMiddleware, get_current_session
+from gaesess.stores.sqlite import SQLiteStore
 from gaesess.testing import FaultyStore
 
-CONTENTS = b"0123456789" * 50_000  # more than a socket takes at once
+OVERLAPPING = 8  # requests that a server with threads or greenlets takes at once
 
 
-def open_contents():
+def open_file():
     file = TemporaryFile()  # noqa: SIM115 (the server closes it)
-    file.write(CONTENTS)
+    file.write(FILE)
     file.seek(0)
     return file
 
@@ -25,7 +29,7 @@ class OnlySendfile:
     """A file that can be sent by its descriptor alone: to read it is an error."""
 
     def __init__(self):
-        self.file = open_contents()
+        self.file = open_file()
 
     def fileno(self):
         return self.file.fileno()
@@ -72,17 +76,34 @@ def empty(environ, start_response):
 
 
 def file(environ, start_response):
-    respond(start_response, ("Content-Length", str(len(CONTENTS))))
+    respond(start_response, ("Content-Length", str(len(FILE))))
     visit()
     if environ["REQUEST_METHOD"] == "HEAD":
         return []
-    return environ["wsgi.file_wrapper"](open_contents())
+    return environ["wsgi.file_wrapper"](open_file())
 
 
 def sendfile(environ, start_response):
-    respond(start_response, ("Content-Length", str(len(CONTENTS))))
+    respond(start_response, ("Content-Length", str(len(FILE))))
     visit()
     return environ["wsgi.file_wrapper"](OnlySendfile())
+
+
+def grow(environ, start_response):
+    respond(start_response)
+    session = get_current_session()
+    session["filler"] = "x" * 5000
+    return [b"%d %d %s" % (os.getpid(), int(visit()), session.home.value.encode())]
+
+
+def overlap(environ, start_response):
+    """Answer only when all requests that overlap have come as far, again and again."""
+    if environ["QUERY_STRING"]:
+        get_current_session()["name"] = environ["QUERY_STRING"]
+    respond(start_response)
+    for _ in range(3):
+        meeting.wait(30)
+        yield get_current_session()["name"].encode()
 
 
 def outage(environ, start_response):
@@ -104,6 +125,8 @@ PAGES = {
     "/stream": stream,
     "/written": written,
     "/empty": empty,
+    "/grow": grow,
+    "/overlap": overlap,
     "/outage": outage,
     "/mistake": mistake,
 }
@@ -118,10 +141,15 @@ def route(environ, start_response):
     return UNVALIDATED.get(environ["PATH_INFO"], validator(pages))(environ, start_response)
 
 
-store = FaultyStore(MemoryStore())
-sessions = SessionMiddleware(route, cookie_key=generate_key(), store=store)
+meeting = threading.Barrier(OVERLAPPING)
+store = FaultyStore(SQLiteStore("sessions.sqlite3"))
+sessions = SessionMiddleware(route, cookie_key="the same for all the workers of a server", store=store)
 
 
 def application(environ, start_response):
     app = sessions if environ["PATH_INFO"] in UNVALIDATED else validator(sessions)
     return app(environ, start_response)
+
+
+if __name__ == "__main__":
+    make_server("127.0.0.1", int(sys.argv[1]), application).serve_forever()

@@ -1,40 +1,33 @@
-"""The middleware under real servers: that of the standard library, and gunicorn."""
+"""The middleware under real servers: by processes, threads and greenlets."""
 
 import socket
 import sys
-import threading
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from http.client import HTTPConnection
+from string import ascii_lowercase
 from typing import NamedTuple
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 import services
-from wsgi import server_app
-from wsgi.client import CookieJar
+from wsgi.client import FILE, CookieJar
 
-
-class QuietHandler(WSGIRequestHandler):
-    def log_message(self, format, *args):
-        pass
-
-
-@contextmanager
-def run_wsgiref():
-    with make_server("127.0.0.1", 0, server_app.application, handler_class=QuietHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+OVERLAPPING = 8  # requests at once, as many as the page /overlap waits for
+GUNICORN = ["gunicorn", "--bind=127.0.0.1:{port}", "wsgi.server_app:application"]
+SERVERS = {
+    "wsgiref": ["wsgi.server_app", "{port}"],
+    "sync": [*GUNICORN, "--worker-class=sync", "--workers=2"],
+    "gthread": [*GUNICORN, "--worker-class=gthread", f"--threads={OVERLAPPING}"],
+    "gevent": [*GUNICORN, "--worker-class=gevent"],
+    "waitress": ["waitress", "--listen=127.0.0.1:{port}", f"--threads={OVERLAPPING}", "wsgi.server_app:application"],
+}
 
 
 @contextmanager
-def run_gunicorn(directory):
+def run(name, directory):
     port = services.free_port()
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "wsgi.server_app:application"]
+    command = [sys.executable, "-m", *(part.format(port=port) for part in SERVERS[name])]
     with services.running(
         command, directory, lambda: services.accepts(port), PYTHONPATH=services.python_path(), HOME=str(directory)
     ):
@@ -42,25 +35,20 @@ def run_gunicorn(directory):
 
 
 @pytest.fixture(scope="module")
-def wsgiref_port():
-    with run_wsgiref() as port:
-        yield port
+def port_of(tmp_path_factory):
+    """Return the port of a server, which is started at its first use."""
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(run(name, tmp_path_factory.mktemp(name))))
 
 
-@pytest.fixture(scope="module")
-def gunicorn_port(tmp_path_factory):
-    with run_gunicorn(tmp_path_factory.mktemp("gunicorn")) as port:
-        yield port
+@pytest.fixture(params=SERVERS)
+def browser(request, port_of):
+    return Browser(port_of(request.param))
 
 
-@pytest.fixture(params=["wsgiref", "gunicorn"])
-def browser(request):
-    return Browser(request.getfixturevalue(f"{request.param}_port"))
-
-
-@pytest.fixture
-def gunicorn_browser(gunicorn_port):
-    return Browser(gunicorn_port)
+def under(*servers):
+    """Run a test under these servers only."""
+    return pytest.mark.parametrize("browser", servers, indirect=True)
 
 
 class Answer(NamedTuple):
@@ -114,8 +102,36 @@ def test_a_session_goes_on_from_request_to_request(browser, path, body):
     assert [browser.get(path).body for _ in range(3)] == [body % visits for visits in (1, 2, 3)]
 
 
-def test_a_list_gets_its_content_length_from_the_server(wsgiref_port):
-    assert Browser(wsgiref_port).get("/listed").headers["Content-Length"] == "3"
+@under("wsgiref")
+def test_a_list_gets_its_content_length_from_the_server(browser):
+    assert browser.get("/listed").headers["Content-Length"] == "3"
+
+
+def test_a_session_moves_to_the_store(browser):
+    assert [browser.get("/grow").body.split()[1:] for _ in range(2)] == [[b"1", b"cookie"], [b"2", b"store"]]
+    assert browser.get("/complete").body == b"3"
+
+
+@under("sync")
+def test_a_session_in_the_store_goes_on_in_another_worker(browser):
+    with socket.create_connection(("127.0.0.1", browser.port), timeout=30) as connection:
+        connection.sendall(b"GET /grow HTTP/1.0\r\n")  # one worker waits for the rest of the request
+        one, *_ = browser.get("/grow").body.split()
+        connection.sendall(f"Cookie: {browser.cookies.header()}\r\n\r\n".encode())
+        with connection.makefile("rb") as stream:
+            other, visits, home = stream.read().rpartition(b"\r\n")[2].split()
+    assert other != one
+    assert (visits, home) == (b"2", b"store")
+
+
+@under("gthread", "gevent", "waitress")
+def test_overlapping_requests_each_have_their_own_session(browser):
+    visitors = {name: Browser(browser.port) for name in ascii_lowercase[:OVERLAPPING]}
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        for query in ("?{}", ""):
+            paths = ["/overlap" + query.format(name) for name in visitors]
+            answers = list(pool.map(Browser.get, visitors.values(), paths))
+            assert [answer.body.decode() for answer in answers] == [name * 3 for name in visitors]
 
 
 def test_an_empty_body_saves(browser):
@@ -124,16 +140,17 @@ def test_an_empty_body_saves(browser):
 
 
 def test_a_file_comes_whole_and_with_the_cookie(browser):
-    assert browser.get("/file").body == server_app.CONTENTS
+    assert browser.get("/file").body == FILE
     assert browser.get("/complete").body == b"2"
 
 
-def test_a_file_goes_by_sendfile(gunicorn_browser):
-    assert gunicorn_browser.get("/sendfile").body == server_app.CONTENTS
-    assert gunicorn_browser.get("/complete").body == b"2"
+@under("sync", "gthread")  # gevent reads files itself
+def test_a_file_goes_by_sendfile(browser):
+    assert browser.get("/sendfile").body == FILE
+    assert browser.get("/complete").body == b"2"
 
 
-@pytest.mark.parametrize(("path", "length"), [("/complete", 1), ("/file", len(server_app.CONTENTS))])
+@pytest.mark.parametrize(("path", "length"), [("/complete", 1), ("/file", len(FILE))])
 def test_head_gets_the_headers_and_the_cookie_and_no_body(browser, path, length):
     answer = browser.head(path)
     assert (answer.status, answer.body) == (200, b"")
@@ -141,9 +158,10 @@ def test_head_gets_the_headers_and_the_cookie_and_no_body(browser, path, length)
     assert browser.get("/complete").body == b"2"
 
 
-def test_head_of_a_file_under_sendfile(gunicorn_browser):
-    assert gunicorn_browser.head("/sendfile").body == b""
-    assert gunicorn_browser.get("/complete").body == b"2"
+@under("sync", "gthread")
+def test_head_of_a_file_under_sendfile(browser):
+    assert browser.head("/sendfile").body == b""
+    assert browser.get("/complete").body == b"2"
 
 
 def test_an_outage_is_503(browser):
