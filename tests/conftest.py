@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 import services
@@ -66,6 +67,13 @@ def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     require(services.FIRESTORE)
     with services.run_firestore_emulator(tmp_path_factory.mktemp("firestore")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def run_dev_appserver() -> Callable[..., AbstractContextManager[tuple[int, int]]]:
+    """What runs an application under App Engine's development server."""
+    require(services.DEV_APPSERVER)
+    return services.run_dev_appserver
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,16 @@ def python_path() -> str:
     return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
 
 
+def sdk() -> Path | None:
+    """Return where the Google Cloud CLI is installed."""
+    gcloud = shutil.which("gcloud")
+    return None if gcloud is None else Path(gcloud).resolve().parents[1]
+
+
 def emulator_found(component: str) -> bool:
     """Look for the component before gcloud is started: it would try to download one that is missing."""
-    gcloud = shutil.which("gcloud")
-    if gcloud is None or shutil.which("java") is None:
-        return False
-    return (Path(gcloud).resolve().parents[1] / "platform" / component).is_dir()
+    where = sdk()
+    return where is not None and shutil.which("java") is not None and (where / "platform" / component).is_dir()
 
 
 MEMCACHED = Service("memcached", lambda: shutil.which("memcached") is not None, "the package memcached")
@@ -68,7 +72,12 @@ FIRESTORE = Service(
     "a Java runtime and gcloud's component cloud-firestore-emulator (Debian: google-cloud-cli-firestore-emulator)",
 )
 CHROMIUM = Service("chromium", lambda: shutil.which("chromium") is not None, "the package chromium")
-SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM)
+DEV_APPSERVER = Service(
+    "dev_appserver",
+    lambda: sdk() is not None and (sdk() / "platform" / "google_appengine").is_dir(),
+    "gcloud's component app-engine-python (Debian: google-cloud-cli-app-engine-python)",
+)
+SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM, DEV_APPSERVER)
 
 
 class Server:
@@ -214,6 +223,39 @@ def run_emulator(command: list[str], directory: Path) -> Iterator[tuple[str, Ser
         CLOUDSDK_CORE_DISABLE_USAGE_REPORTING="true",
     ) as server:
         yield address, server
+
+
+@contextmanager
+def run_dev_appserver(app: Path, directory: Path, **env: str) -> Iterator[tuple[int, int]]:
+    """Run App Engine's development server for an application, and yield its port and that of its administration.
+
+    It installs the application's requirements into an environment of its own.
+    """
+    where = sdk()
+    assert where is not None
+    own_python = where / "platform" / "bundledpythonunix" / "bin" / "python3"  # others lack modules that it needs
+    port, admin_port = free_port(), free_port()
+    command = [str(own_python), str(where / "bin" / "dev_appserver.py"), str(app), "--skip_sdk_update_check", "yes"]
+    options = {
+        "runtime_python_path": f"python3{sys.version_info.minor}={sys.executable}",
+        "application": PROJECT,
+        "port": port,
+        "admin_port": admin_port,
+        "api_port": free_port(),
+        "storage_path": directory,
+    }
+    command += [f"--{name}={value}" for name, value in options.items()]
+    command += [f"--env_var={name}={value}" for name, value in env.items()]
+    with running(
+        command,
+        directory,
+        lambda: accepts(port),
+        CLOUDSDK_CONFIG=str(directory / "gcloud"),  # nothing of the user's own is read or changed
+        CLOUDSDK_CORE_DISABLE_PROMPTS="1",
+        HOME=str(directory),
+        TMPDIR=str(directory),
+    ):
+        yield port, admin_port
 
 
 def emulator_answers(port: int) -> bool:

@@ -129,9 +129,10 @@ class AppEngineMemcache(Cache):
 
 def _check(statuses: Any, *good: int) -> int:
     """Return the status of the one key that was asked about. Raises StoreUnavailable for one that is no answer."""
-    if statuses[0] not in good:
-        raise StoreUnavailable(f"App Engine's memcache failed with status {statuses[0]}; see MemcacheServiceError")
-    return int(statuses[0])
+    status = statuses[0] if statuses else None
+    if status not in good:
+        raise StoreUnavailable(f"App Engine's memcache failed: it answered with status {status}; try again later")
+    return int(status)
 
 
 class GaesessSession(ndb.Model):  # type: ignore[misc]
@@ -145,10 +146,11 @@ class GaesessSession(ndb.Model):  # type: ignore[misc]
 class AppEngineDatastore(Store):
     """Keeps records as entities of the kind GaesessSession in `namespace`, whatever that of the request is.
 
-    They are those that DatastoreStore keeps, in an application that changes from one to the other. A transaction of the
-    application plays no part: what is read and written here is read and written at once. A call to Datastore may take
-    `timeout` seconds; `add` and `replace` make three, and as many again for each of two retries where transactions
-    contend.
+    They have the form of those that DatastoreStore keeps, for an application that changes from one to the other. A
+    transaction of the application plays no part: what is read and written here is read and written at once.
+
+    A call to Datastore may take `timeout` seconds. `add` and `replace` make four, and as many again for each of two
+    retries where transactions contend.
     """
 
     def __init__(self, *, namespace: str, timeout: float = 5.0) -> None:
@@ -204,7 +206,7 @@ class AppEngineDatastore(Store):
 
         independent = ndb.TransactionOptions.INDEPENDENT
         with _outages("Datastore"):
-            ndb.transaction(write, propagation=independent, retries=MAX_RETRIES)
+            ndb.transaction(write, propagation=independent, retries=MAX_RETRIES, deadline=self._options["deadline"])
         return _version(entity)
 
     def _outside(self, call: Callable[[], T]) -> T:
