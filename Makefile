@@ -23,8 +23,9 @@ lint: $(TEST)/ready
 	$(TEST)/bin/mypy
 
 # Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is.
+# (build/lib: what setuptools left there of a module that is gone would be packed.)
 test-compiled: $(TEST)/ready
-	rm -rf build/wheel build/lib* .coverage.*  # what setuptools left in lib of a module that is gone would be packed
+	rm -rf build/wheel build/lib* .coverage.*
 	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl

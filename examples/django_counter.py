@@ -1,4 +1,4 @@
-"""A counter in Django: `python examples/django_counter.py`, then open http://localhost:8000/"""
+"""A counter in Django: `python examples/django_counter.py runserver`, then open http://localhost:8000/"""
 
 import sys
 
@@ -11,7 +11,7 @@ from gaesess import generate_key
 from gaesess.stores.sqlite import SQLiteStore
 
 settings.configure(
-    ALLOWED_HOSTS=["localhost"],
+    ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     INSTALLED_APPS=["gaesess.django"],  # the checks of what follows
     SESSION_COOKIE_NAME="gaesess",  # what error reports are to hide
     MIDDLEWARE=["gaesess.django.DjangoSessionMiddleware"],
@@ -29,4 +29,4 @@ def visit(request):
 urlpatterns = [path("", visit)]
 
 if __name__ == "__main__":
-    execute_from_command_line([sys.argv[0], "runserver", "--noreload", "localhost:8000"])
+    execute_from_command_line(sys.argv)

@@ -26,17 +26,20 @@ def visit(port, cookies):
 
 
 @pytest.mark.parametrize(
-    ("example", "server"),
+    "command",
     [
-        ("counter", WAITRESS),
-        ("bottle_counter", WAITRESS),
-        ("pyramid_counter", WAITRESS),
-        ("fastapi_counter", UVICORN),
+        [*WAITRESS, "counter:app"],
+        [*WAITRESS, "bottle_counter:app"],
+        [*WAITRESS, "pyramid_counter:app"],
+        [*WAITRESS, "flask_counter:app"],
+        ["django_counter", "runserver", "--noreload", "{port}"],
+        [*UVICORN, "fastapi_counter:app"],
     ],
+    ids=" ".join,
 )
-def test_a_counter_counts(example, server, tmp_path):
+def test_a_counter_counts(command, tmp_path):
     port = services.free_port()
-    command = [sys.executable, "-m", *(part.format(port=port) for part in server), f"{example}:app"]
+    command = [sys.executable, "-m", *(part.format(port=port) for part in command)]
     path = os.pathsep.join([str(EXAMPLES), services.python_path()])
     with services.running(command, tmp_path, lambda: services.accepts(port), PYTHONPATH=path):
         cookies = CookieJar()
