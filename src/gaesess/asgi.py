@@ -114,7 +114,7 @@ class _Response:
         if message.get("more_body") and kind in _BODIES and not message.get("body"):
             return  # the application may still change its session
         session = self._session
-        if self._scope["session"] is not session and self._saving is None:
+        if self._scope.get("session") is not session and self._saving is None:
             self._take_over()
         if self._saving or (self._has_store and session.close()):
             cookies = await self._commit_in_thread()

@@ -23,7 +23,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     try:
         cookie = manager().cookie.name
     except ImproperlyConfigured as error:
-        hint = 'Write GAESESS = {"cookie_key": os.environ["GAESESS_COOKIE_KEY"]}, and what else SessionManager takes.'
+        hint = 'Write GAESESS = {"cookie_key": os.environ["COOKIE_KEY"]}, and what else SessionManager takes.'
         return [Error(str(error), hint=hint, id="gaesess.E001")]
     found = list(_session_middleware())
     if not any(issubclass(kind, DjangoSessionMiddleware) for kind in found):
