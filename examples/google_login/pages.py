@@ -18,7 +18,7 @@ class Accounts(Protocol):
     """Who says which account the visitor has."""
 
     def ask(self) -> Response:
-        """Send the visitor to Google, which sends him on to the page "signed_in"."""
+        """Send the visitor to Google, which sends them on to the page "signed_in"."""
 
     def answer(self) -> Account | None:
         """Return the account of a visitor who comes to that page, None if Google does not confirm it."""
