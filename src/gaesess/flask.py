@@ -71,27 +71,6 @@ class FlaskSession(MappingSession, SessionMixin):
             active.token = active.token._replace(flags=active.token.flags ^ BROWSER)
             active.unsaved = True
 
-    @property
-    def modified(self) -> bool:
-        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
-        active = self._active
-        if active is None:
-            return self._signed_out
-        return active.unsaved or active.cookie is not None or active.contents.changed_payload() is not None
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        pass
-
-    @property
-    def accessed(self) -> bool:
-        """Whether anybody has used it in this request. To set it, as Flask does, does nothing: every use is seen."""
-        return self.is_accessed()
-
-    @accessed.setter
-    def accessed(self, value: bool) -> None:
-        pass
-
     def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
         """Start a new, empty session, as Session.start does; by default its cookie ends with the browser."""
         super().start(expiration_ts or 0, ssl_only)
@@ -100,7 +79,7 @@ class FlaskSession(MappingSession, SessionMixin):
     def commit(self) -> list[str]:
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
         active = self._active
-        if active is not None and not active.contents.data and self.modified:
+        if active is not None and not active.contents.data and self._changed(active):
             if self._cookies_taken or active.cookie:
                 self.terminate()
             else:

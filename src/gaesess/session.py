@@ -169,7 +169,7 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
 
 
 class MappingSession(Session):
-    """A session as web frameworks have theirs: `pop` is that of a mapping."""
+    """A session as web frameworks have theirs: `pop` is that of a mapping, and there are `modified` and `accessed`."""
 
     __slots__ = ()
 
@@ -179,9 +179,34 @@ class MappingSession(Session):
             raise KeyError(key)
         return super().pop(key, default)
 
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
+        if self._active is None:
+            return self._signed_out
+        return self._changed(self._active) or bool(self._manager.set_cookies(self._active, 0))
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        pass
+
+    @property
+    def accessed(self) -> bool:
+        """Whether anybody has used the session in this request. To set it does nothing: every use is seen."""
+        return self.is_accessed()
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        pass
+
     def __ior__(self, other: Mapping[Hashable, Any]) -> Self:
         self.update(other)
         return self
+
+    @staticmethod
+    def _changed(active: ActiveSession) -> bool:
+        """Return whether this request has changed it, saved or not."""
+        return active.unsaved or active.cookie is not None or active.contents.changed_payload() is not None
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)

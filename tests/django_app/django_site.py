@@ -55,6 +55,17 @@ class Site:
         return SessionManager(**self.gaesess).open(client.cookies.header())
 
 
+def count(request: Any) -> int:
+    """Count the visits in the session."""
+    request.session["visits"] = request.session.get("visits", 0) + 1
+    return request.session["visits"]
+
+
+def read(request: Any) -> int | None:
+    """Only read what `count` has counted."""
+    return request.session.get("visits")
+
+
 pages: dict[str, Any] = {}
 
 

@@ -10,7 +10,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.test import AsyncClient, Client, override_settings
-from django_site import Site
+from django_site import Site, count, read
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,15 +28,6 @@ def own(site):
     domain = "x" * 200 + ".example.com"  # a long one, as it leaves less room in the cookie
     with site.settings(MIDDLEWARE=[DJANGOS_OWN], SESSION_COOKIE_NAME="id", SESSION_COOKIE_DOMAIN=domain, **ENGINE):
         yield site
-
-
-def count(request):
-    request.session["visits"] = request.session.get("visits", 0) + 1
-    return request.session["visits"]
-
-
-def read(request):
-    return request.session.get("visits")
 
 
 # -- under Django's own middleware

@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
 from django.utils.deprecation import MiddlewareMixin
 from django_settings import MIDDLEWARE
-from django_site import Site
+from django_site import Site, count, read
 
 from gaesess import SessionClosed, SessionManager, generate_key, get_current_session
 from gaesess.django import DjangoSessionMiddleware
@@ -20,15 +20,6 @@ from gaesess.session import current_session
 
 def untouched(request):
     return "ok"
-
-
-def count(request):
-    request.session["visits"] = request.session.get("visits", 0) + 1
-    return request.session["visits"]
-
-
-def read(request):
-    return request.session.get("visits")
 
 
 def grow(request):

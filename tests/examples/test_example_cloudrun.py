@@ -6,14 +6,11 @@ import re
 import shutil
 import sys
 from contextlib import contextmanager
-from html import unescape
-from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 import services
-from wsgi.client import CookieJar
+from http_browser import HttpBrowser
 
 from gaesess import generate_key
 
@@ -74,37 +71,15 @@ def visitor(site):
     return Visitor(site[0])
 
 
-class Visitor:
-    """Looks at the page, and sends its forms."""
-
-    def __init__(self, port, cookies=()):
-        self.port = port
-        self.cookies = CookieJar(cookies)
-
-    def look(self):
-        """Return the page."""
-        status, page = self.send("GET", "/")
-        assert status == 200
-        return page
+class Visitor(HttpBrowser):
+    """Sends the forms as the page has them."""
 
     def post(self, path, **form):
-        """Send a form and return the status of the answer."""
         token = re.search('name="csrf_token" value="([^"]+)"', self.look())[1]
-        return self.send("POST", path, urlencode({"csrf_token": token, **form}))[0]
+        return super().post(path, **{"csrf_token": token, **form})
 
     def notes(self):
         return re.findall("<li>(.*?)</li>", self.look())
-
-    def send(self, method, path, form=""):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=services.START_SECONDS)
-        headers = {"Cookie": self.cookies.header(), "Content-Type": "application/x-www-form-urlencoded"}
-        try:
-            connection.request(method, path, form, headers)
-            answer = connection.getresponse()
-            self.cookies.receive(answer.headers.get_all("Set-Cookie", []))
-            return answer.status, unescape(answer.read().decode())
-        finally:
-            connection.close()
 
 
 def test_a_session_that_grows_moves_to_the_store_and_outlives_memcached(visitor, site):

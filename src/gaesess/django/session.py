@@ -62,25 +62,6 @@ class DjangoSession(MappingSession):
     def __bool__(self) -> bool:  # since Django 6; before that every session was true
         return not self.is_empty()
 
-    @property
-    def accessed(self) -> bool:
-        """Whether anybody has used the session in this request."""
-        return self.is_accessed()
-
-    @property
-    def modified(self) -> bool:
-        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
-        active = self._active
-        if active is None:
-            return self._signed_out
-        if active.unsaved or active.contents.changed_payload() is not None:
-            return True
-        return bool(self._manager.set_cookies(active, 0))
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        pass
-
     # -- the session as a whole
 
     @property

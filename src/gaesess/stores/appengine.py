@@ -20,12 +20,11 @@ from google.appengine.ext import ndb
 from google.appengine.runtime import apiproxy_errors
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
-from gaesess.stores._versions import data_of, first_version, value_of, version_of
+from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
 from gaesess.stores.base import Cache, Store, Stored, Version, expired_key_ranges
 
 T = TypeVar("T")
 
-MAX_EXPIRY = 2**31 - 1  # what memcached, at the other end, takes
 MAX_DELETIONS = 500  # of one call (https://cloud.google.com/datastore/docs/concepts/limits)
 MAX_RETRIES = 2  # of a transaction that had to give way to another
 
@@ -104,7 +103,7 @@ class AppEngineMemcache(Cache):
             key=key.encode(),
             value=value,
             set_policy=policy,
-            expiration_time=min(expires_at, MAX_EXPIRY),
+            expiration_time=expiry_of(expires_at),
             cas_id=cas_id,
             for_cas=policy == SetPolicy.CAS,
         )

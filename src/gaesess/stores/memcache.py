@@ -11,15 +11,13 @@ from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
 from gaesess.stores._pool import Pool
 from gaesess.stores._socket import SocketModule
-from gaesess.stores._versions import data_of, first_version, value_of, version_of
 from gaesess.stores.base import Cache, Stored, Version
 
 Connect: TypeAlias = Callable[[], Client]
 T = TypeVar("T")
-
-MAX_EXPIRY = 2**31 - 1  # memcached reads the expiry as a signed 32-bit number and refuses more
 
 
 class MemcacheStore(Cache):
@@ -63,13 +61,13 @@ class MemcacheStore(Cache):
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = first_version()
-        value, expire = value_of(version, data), _expiry(expires_at)
+        value, expire = value_of(version, data), expiry_of(expires_at)
         if not self._lend(key, lambda client: client.add(self._prefix + key, value, expire=expire, noreply=False)):
             raise KeyExists("memcached has a record under this key already")
         return version
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
-        value, expire = value_of(version + 1, data), _expiry(expires_at)
+        value, expire = value_of(version + 1, data), expiry_of(expires_at)
 
         def replace(client: Client) -> bool | None:
             found, cas = client.gets(self._prefix + key)
@@ -82,7 +80,7 @@ class MemcacheStore(Cache):
         return version + 1
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        value, expire = value_of(first_version(), data), _expiry(expires_at)
+        value, expire = value_of(first_version(), data), expiry_of(expires_at)
         self._lend(key, lambda client: client.set(self._prefix + key, value, expire=expire, noreply=False))
 
     def gets(self, key: str) -> Stored | None:
@@ -90,7 +88,7 @@ class MemcacheStore(Cache):
         return None if value is None else Stored(data_of(value), cas)
 
     def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
-        value, expire = value_of(first_version(), data), _expiry(expires_at)
+        value, expire = value_of(first_version(), data), expiry_of(expires_at)
         _check_replaced(
             self._lend(key, lambda client: client.cas(self._prefix + key, value, ticket, expire=expire, noreply=False))
         )
@@ -157,7 +155,3 @@ def _check_replaced(replaced: bool | None) -> None:
         raise Gone("memcached has no record under this key")
     if not replaced:
         raise Conflict("the record in memcached was replaced since it was read")
-
-
-def _expiry(expires_at: int) -> int:
-    return min(expires_at, MAX_EXPIRY)

@@ -1,10 +1,11 @@
-"""Values that carry their own version, for caches that do not tell what number they gave to an entry."""
+"""What is kept in a memcached: values with a version of their own, as it does not tell that of what it has stored."""
 
 from __future__ import annotations
 
 import secrets
 
 VERSION_BYTES = 8
+MAX_EXPIRY = 2**31 - 1  # memcached reads the expiry as a signed 32-bit number and refuses more
 
 
 def first_version() -> int:
@@ -25,3 +26,8 @@ def version_of(value: bytes) -> int:
 def data_of(value: bytes) -> bytes:
     """Return the data of what the cache holds."""
     return value[VERSION_BYTES:]
+
+
+def expiry_of(expires_at: int) -> int:
+    """Return when memcached may forget an entry that ends at `expires_at` (both Unix seconds)."""
+    return min(expires_at, MAX_EXPIRY)
