@@ -13,7 +13,7 @@ from gaesess.stores.sqlite import SQLiteStore
 settings.configure(
     ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     INSTALLED_APPS=["gaesess.django"],  # the checks of what follows
-    SESSION_COOKIE_NAME="gaesess",  # what error reports are to hide
+    SESSION_COOKIE_NAME="__Host-gaesess",  # what error reports are to hide
     MIDDLEWARE=["gaesess.django.DjangoSessionMiddleware"],
     # In earnest, make one key with `python -m gaesess genkey` and keep it: with a new key every session is gone.
     GAESESS={"cookie_key": generate_key(), "store": SQLiteStore("sessions.sqlite3")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gaesess import SessionManager, _impl, generate_key
 from gaesess._core import HEADER_BYTES, MAX_CHUNKS, TAG_BYTES, Token
 from gaesess.cookies import CookiePolicy
+from gaesess.manager import _tell_insecure
 
 KEY = _impl.prepare_key(1, bytes(range(32)))
 TOKEN = Token(flags=0, expires=2**32 - 1, issued=0, revision=1, sid=bytes(16), payload=b"data")
@@ -27,49 +29,75 @@ def write(policy: CookiePolicy, payload_bytes: int, **options: Any) -> list[str]
     """Return the Set-Cookie values of a session of that many bytes, as the manager has them made."""
     chunks = policy.chunks_for(payload_bytes)
     text = _impl.encode(_impl.seal(KEY, TOKEN._replace(payload=bytes(payload_bytes)), chunks))
-    return policy.write(text, **{"max_age": 2**32 - 1, "secure": True, "taken": 0, **options})
+    return policy.write(text, **{"now": 0, "expires": 2**32 - 1, "secure": True, "taken": 0, **options})
 
 
 # -- attributes
 
 
+NOW = 1_800_000_000
+WHEN = "Expires=Fri, 15 Jan 2027 08:01:00 GMT; Max-Age=60"
+GONE = "Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0"
+LAX = "Secure; HttpOnly; SameSite=Lax"
+
+
 @pytest.mark.parametrize(
     ("settings", "options", "expected"),
     [
-        ({}, {"max_age": 60}, "gaesess=text; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax"),
-        ({}, {"max_age": None}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
-        ({}, {"max_age": 0}, "gaesess=text; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"),
+        ({}, {"expires": NOW + 60}, f"__Host-gaesess=text; Path=/; {WHEN}; {LAX}"),
+        ({}, {}, f"__Host-gaesess=text; Path=/; {LAX}"),
+        ({"path": "/shop"}, {}, f"__Secure-gaesess=text; Path=/shop; {LAX}"),
+        ({"domain": "example.com"}, {}, f"__Secure-gaesess=text; Path=/; Domain=example.com; {LAX}"),
         ({"secure": False}, {}, "gaesess=text; Path=/; HttpOnly; SameSite=Lax"),
-        ({"secure": False}, {"secure": True}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
-        ({"samesite": "Strict"}, {}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=Strict"),
-        ({"samesite": "None"}, {}, "gaesess=text; Path=/; Secure; HttpOnly; SameSite=None"),
+        ({"secure": False}, {"secure": True}, f"gaesess=text; Path=/; {LAX}"),
+        ({"name": "s", "samesite": "Strict"}, {}, "s=text; Path=/; Secure; HttpOnly; SameSite=Strict"),
+        ({"name": "s", "samesite": "None"}, {}, "s=text; Path=/; Secure; HttpOnly; SameSite=None"),
+        ({"name": "s", "partitioned": True}, {}, f"s=text; Path=/; {LAX}; Partitioned"),
         (
             {"name": "s", "path": "/shop", "domain": "example.com"},
-            {"max_age": 1},
-            "s=text; Path=/shop; Domain=example.com; Max-Age=1; Secure; HttpOnly; SameSite=Lax",
+            {"expires": NOW + 60},
+            f"s=text; Path=/shop; Domain=example.com; {WHEN}; {LAX}",
         ),
-        ({"name": "__Host-s"}, {}, "__Host-s=text; Path=/; Secure; HttpOnly; SameSite=Lax"),
+        ({"name": "__Host-s"}, {}, f"__Host-s=text; Path=/; {LAX}"),
     ],
 )
 def test_the_cookie_as_it_is_written(settings: Any, options: Any, expected: str) -> None:
     policy = CookiePolicy(**settings)
-    assert policy.write("text", **{"max_age": None, "secure": False, "taken": 0, **options}) == [expected]
+    assert policy.write("text", **{"now": NOW, "expires": None, "secure": False, "taken": 0, **options}) == [expected]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 400 * 86400))
+def test_both_attributes_name_the_same_second(now: int, seconds: int) -> None:
+    (line,) = CookiePolicy().write("text", now=now, expires=now + seconds, secure=True, taken=0)
+    attributes = dict(attribute.partition("=")[::2] for attribute in line.split("; "))
+    assert attributes["Expires"] == formatdate(now + seconds, usegmt=True)
+    assert attributes["Max-Age"] == str(seconds)
+
+
+def test_no_cookie_is_to_be_kept_for_longer_than_browsers_would() -> None:
+    (line,) = CookiePolicy().write("text", now=NOW, expires=2**32 - 1, secure=True, taken=0)
+    assert "; Expires=Sat, 19 Feb 2028 08:00:00 GMT; Max-Age=34560000;" in line
+
+
+def test_a_session_that_has_just_ended_leaves_no_cookie() -> None:
+    (line,) = CookiePolicy().write("text", now=NOW, expires=NOW - 5, secure=True, taken=0)
+    assert "; Max-Age=0;" in line
 
 
 def test_names_that_a_longer_token_has_taken_are_deleted_where_they_were_set() -> None:
-    policy = CookiePolicy("s", path="/shop", domain="example.com", samesite="Strict")
-    rules = "Secure; HttpOnly; SameSite=Strict"
-    assert policy.write("text", max_age=9, secure=False, taken=3) == [
-        f"s=text; Path=/shop; Domain=example.com; Max-Age=9; {rules}",
-        f"s.1=; Path=/shop; Domain=example.com; Max-Age=0; {rules}",
-        f"s.2=; Path=/shop; Domain=example.com; Max-Age=0; {rules}",
+    policy = CookiePolicy("s", path="/shop", domain="example.com", samesite="None", partitioned=True)
+    place, rules = "Path=/shop; Domain=example.com", "Secure; HttpOnly; SameSite=None; Partitioned"
+    assert policy.write("text", now=NOW, expires=NOW + 60, secure=False, taken=3) == [
+        f"s=text; {place}; {WHEN}; {rules}",
+        f"s.1=; {place}; {GONE}; {rules}",
+        f"s.2=; {place}; {GONE}; {rules}",
     ]
 
 
 def test_delete_makes_the_browser_drop_every_cookie_of_the_session() -> None:
     assert CookiePolicy("s").delete(0, 2) == [
-        "s=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
-        "s.1=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax",
+        f"s=; Path=/; {GONE}; {LAX}",
+        f"s.1=; Path=/; {GONE}; {LAX}",
     ]
 
 
@@ -107,7 +135,7 @@ def test_no_setting_that_is_taken_breaks_out_of_its_place(setting: str, value: s
         policy = CookiePolicy(**{setting: "/" + value if setting == "path" else value})  # type: ignore[arg-type]
     except ValueError:
         return
-    (line,) = policy.write("text", max_age=None, secure=False, taken=0)
+    (line,) = policy.write("text", now=0, expires=None, secure=False, taken=0)
     assert line.isascii()
     assert line.isprintable()
     assert [attribute.partition("=")[0] for attribute in line.split(";")[1:]] == [
@@ -122,6 +150,18 @@ def test_no_setting_that_is_taken_breaks_out_of_its_place(setting: str, value: s
 def test_samesite_none_needs_secure() -> None:
     with pytest.raises(ValueError, match=r'^cookie_samesite="None" needs cookie_secure=True'):
         CookiePolicy(samesite="None", secure=False)
+
+
+def test_partitioned_needs_secure() -> None:
+    with pytest.raises(ValueError, match=r"^cookie_partitioned=True needs cookie_secure=True"):
+        CookiePolicy(partitioned=True, secure=False)
+
+
+def test_that_cookies_go_over_plain_http_is_said_once_in_a_process(caplog: pytest.LogCaptureFixture) -> None:
+    _tell_insecure.cache_clear()
+    for _ in range(2):
+        SessionManager(generate_key(), cookie_secure=False)
+    assert [record.gaesess["event"] for record in caplog.records] == ["insecure_cookie"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["__Host-s", "__host-s", "__HOST-s", "__Secure-s", "__secure-s", "__SECURE-s"])
@@ -172,7 +212,7 @@ def test_the_payload_limit_is_what_that_many_cookies_hold_to_the_byte(chunks: in
 def test_the_last_of_twenty_full_cookies_is_as_long_as_a_cookie_may_be() -> None:
     policy = CookiePolicy()
     text = "x" * (MAX_CHUNKS * policy.chunk_chars)
-    lines = policy.write(text, max_age=2**32 - 1, secure=True, taken=0)
+    lines = policy.write(text, now=0, expires=2**32 - 1, secure=True, taken=0)
     assert len(lines[-1]) == 4093
 
 

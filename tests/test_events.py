@@ -104,7 +104,7 @@ def test_a_terminated_session_is_an_event(site):
 
 
 def test_a_cookie_that_is_not_believed_is_an_event(site):
-    site.browser.cookies = {"gaesess": "IQAAAQ"}
+    site.browser.cookies = {"__Host-gaesess": "IQAAAQ"}
     site.browser.data()
     assert site.names() == ["token_refused"]
 
@@ -219,15 +219,15 @@ def test_another_key_gives_another_label():
 
 def test_no_event_tells_an_id_or_a_cookie(site):
     site.store_a_session()
-    sid, cookie = site.browser.send().sid, site.browser.cookies["gaesess"]
+    sid, cookie = site.browser.send().sid, site.browser.cookies["__Host-gaesess"]
     (key,) = site.durable.store._records
     for change in (lambda session: session.increment("n"), lambda session: session.terminate()):
         overlapping = site.browser.send()
         overlapping["a"] = 1
         with site.browser.request() as session:
             change(session)
-        site.browser.cookies = {"gaesess": cookie}
-    site.browser.cookies = {"gaesess": cookie[:-1] + "_"}
+        site.browser.cookies = {"__Host-gaesess": cookie}
+    site.browser.cookies = {"__Host-gaesess": cookie[:-1] + "_"}
     site.browser.data()
     told = repr(site.events)
     assert {"committed", "terminated", "token_refused"} <= set(site.names())

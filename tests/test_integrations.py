@@ -74,7 +74,7 @@ def with_django_middleware(settings, use):
 
 def with_django_engine(settings, use):
     middleware = ["django.contrib.sessions.middleware.SessionMiddleware"]
-    engine = {"SESSION_ENGINE": "gaesess.django", "SESSION_COOKIE_NAME": "gaesess"}
+    engine = {"SESSION_ENGINE": "gaesess.django", "SESSION_COOKIE_NAME": "__Host-gaesess"}
     return with_django(settings, use, MIDDLEWARE=middleware, **engine)
 
 

@@ -23,6 +23,7 @@ EACH = {
     "cookie_domain": "example.com",
     "cookie_secure": True,
     "cookie_samesite": "Strict",
+    "cookie_partitioned": True,
     "clock": lambda: 1_000_000_000,
 }
 

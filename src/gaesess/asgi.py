@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
-from gaesess.responses import refusal, vary_by_cookie
+from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, current_session
 
 if TYPE_CHECKING:
@@ -198,8 +198,15 @@ def _with_session(message: Message, cookies: list[str]) -> Message:
     """Return the message with the headers of an accessed session; the application may send its own to others too."""
     headers: Headers = list(message.get("headers", ()))
     if cookies:
-        headers += _set_cookie(cookies)
+        headers = _keep_private(headers + _set_cookie(cookies))
     return {**message, "headers": _vary_by_cookie(headers)}
+
+
+def _keep_private(headers: Headers) -> Headers:
+    for name, _ in headers:
+        if len(name) == 13 and name.lower() == b"cache-control":
+            return headers
+    return [*headers, (b"cache-control", CACHE_CONTROL.encode())]
 
 
 def _vary_by_cookie(headers: Headers) -> Headers:

@@ -10,6 +10,6 @@ cdef class CookiePolicy:
 
     @cython.locals(text_chars=Py_ssize_t)
     cpdef Py_ssize_t chunks_for(self, Py_ssize_t payload_bytes)
-    cpdef list write(self, str text, max_age, bint secure, int taken)
+    cpdef list write(self, str text, now, expires, bint secure, int taken)
     cpdef list delete(self, int first, int taken)
-    cdef str _attributes(self, max_age, bint secure)
+    cdef str _attributes(self, str age, bint secure)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from time import gmtime
 
 from gaesess import _impl
-from gaesess._core import HEADER_BYTES, MAX_CHUNKS, MAX_U32, TAG_BYTES
+from gaesess._core import HEADER_BYTES, MAX_CHUNKS, TAG_BYTES
 
 MAX_COOKIE_BYTES = 4093  # name, value and attributes: the least that any browser in use takes
+MAX_AGE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _CHUNK = re.compile(r"\.[0-9]+\Z")
 _DOMAIN = re.compile(r"(?=.{1,254}\Z)\.?[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
 # RFC 6265bis: no controls and no semicolon (4.1.1), no longer than browsers take (5.6). A URL's path has no spaces.
 _PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]{0,1023}")
-
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 HeaderFields = Iterable[tuple[bytes, bytes]]  # names in lower case, as ASGI has them
 
@@ -28,18 +31,26 @@ def join_cookie_fields(headers: HeaderFields) -> str:
 class CookiePolicy:
     """The name and the attributes of the session cookie: always HttpOnly; Secure and SameSite=Lax by default.
 
+    Without a name it is `__Host-gaesess`, which browsers take from this very host by HTTPS only (RFC 6265bis section
+    4.1.3.2); with a domain or a path `__Secure-gaesess`, and without Secure `gaesess`. `partitioned` keeps the cookies
+    that a site has when it is embedded in others apart for each of them
+    (https://developer.mozilla.org/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies).
+
     Raises ValueError for a setting that browsers would answer by dropping the cookie.
     """
 
     def __init__(
         self,
-        name: str = "gaesess",
+        name: str | None = None,
         *,
         path: str = "/",
         domain: str | None = None,
         secure: bool = True,
         samesite: str = "Lax",
+        partitioned: bool = False,
     ) -> None:
+        if name is None:
+            name = _default_name(path, domain, secure)
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"cookie_name {name!r} has characters that a cookie's name cannot have")
         if _CHUNK.search(name):
@@ -52,12 +63,14 @@ class CookiePolicy:
             raise ValueError(f'cookie_samesite is "Lax", "Strict" or "None", not {samesite!r}')
         if samesite == "None" and not secure:
             raise ValueError('cookie_samesite="None" needs cookie_secure=True, or browsers drop the cookie')
+        if partitioned and not secure:
+            raise ValueError("cookie_partitioned=True needs cookie_secure=True, or browsers drop the cookie")
         _check_prefix(name, path, domain, secure)
         self.name = str.__str__(name)  # the core takes no subclass, such as the member of an enum
         self.secure = secure
         self._place = f"; Path={path}" + (f"; Domain={domain}" if domain else "")
-        self._rules = f"; HttpOnly; SameSite={samesite}"
-        longest = self._attributes(max_age=MAX_U32, secure=True)
+        self._rules = f"; HttpOnly; SameSite={samesite}" + ("; Partitioned" if partitioned else "")
+        longest = self._attributes(_age(0, MAX_AGE_SECONDS), secure=True)
         self.chunk_chars = MAX_COOKIE_BYTES - len(f"{name}.{MAX_CHUNKS - 1}={longest}")
         if self.chunk_chars < 1000:
             raise ValueError("cookie_name, cookie_path and cookie_domain together leave no room for the session")
@@ -71,23 +84,36 @@ class CookiePolicy:
         text_chars = ((HEADER_BYTES + payload_bytes + TAG_BYTES) * 4 + 2) // 3
         return -(-text_chars // self.chunk_chars)
 
-    def write(self, text: str, *, max_age: int | None, secure: bool, taken: int) -> list[str]:
+    def write(self, text: str, *, now: int, expires: int | None, secure: bool, taken: int) -> list[str]:
         """Return Set-Cookie values for a token's text, and deletions for the further names an older one has taken.
 
-        `max_age` in seconds; None lets the cookie end with the browser.
+        The times are in Unix seconds; `expires` None lets the cookie end with the browser.
         """
-        attributes = self._attributes(max_age, secure)
+        attributes = self._attributes("" if expires is None else _age(now, expires), secure)
         written = _impl.write_cookies(self.name, text, attributes, self.chunk_chars)
         return written + self.delete(len(written), taken) if taken > len(written) else written
 
     def delete(self, first: int, taken: int) -> list[str]:
         """Return Set-Cookie values that make the browser drop the chunks from `first` to before `taken`."""
         names = [f"{self.name}.{number}" if number else self.name for number in range(first, taken)]
-        return [f"{name}={self._attributes(max_age=0, secure=False)}" for name in names]
+        return [f"{name}={self._attributes(_age(0, 0), secure=False)}" for name in names]
 
-    def _attributes(self, max_age: int | None, secure: bool) -> str:
-        age = "" if max_age is None else f"; Max-Age={max_age}"
+    def _attributes(self, age: str, secure: bool) -> str:
         return f"{self._place}{age}{'; Secure' if secure or self.secure else ''}{self._rules}"
+
+
+def _age(now: int, expires: int) -> str:
+    """Return the attributes that end a cookie: a date (RFC 9110 section 5.6.7) and, where it is known, how long."""
+    seconds = min(max(expires - now, 0), MAX_AGE_SECONDS)
+    year, month, day, hour, minute, second, weekday = gmtime(now + seconds)[:7]
+    date = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT"
+    return f"; Expires={date}; Max-Age={seconds}"
+
+
+def _default_name(path: str, domain: str | None, secure: bool) -> str:
+    if not secure:
+        return "gaesess"
+    return "__Host-gaesess" if path == "/" and domain is None else "__Secure-gaesess"
 
 
 def _check_prefix(name: str, path: str, domain: str | None, secure: bool) -> None:

@@ -21,6 +21,7 @@ LEVELS: Mapping[str, int] = {
     "store_unavailable": WARNING,  # a store, or the cache in front of one, did not answer
     "store_recovered": INFO,  # the cache answers again
     "degraded": WARNING,  # a session was written to the cache alone, by outage="degrade"
+    "insecure_cookie": WARNING,  # cookie_secure=False
     "oversize": WARNING,  # a session is too large to be saved
     "data_loss": ERROR,  # the store does not have what a client was told was saved
     "response_refused": ERROR,  # a middleware answered 503 or 409 in the application's place

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from typing import Literal
 
 from gaesess import _impl, events
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.active import ActiveSession, Home
 from gaesess.contents import Contents
-from gaesess.cookies import CookiePolicy, HeaderFields, join_cookie_fields
+from gaesess.cookies import MAX_AGE_SECONDS, CookiePolicy, HeaderFields, join_cookie_fields
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge, StoreUnavailable
 from gaesess.keys import Keyring
 from gaesess.placement import Placement
@@ -23,7 +24,7 @@ from gaesess.session import Session
 from gaesess.stores.base import Store, Version
 
 DEFAULT_LIFETIME = timedelta(days=7)
-MAX_LIFETIME = timedelta(days=400)  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
+MAX_LIFETIME = timedelta(seconds=MAX_AGE_SECONDS)
 REISSUES_PER_IDLE_TIMEOUT = 10  # an active session may end a tenth early, and sends that few cookies more
 
 
@@ -54,11 +55,12 @@ class SessionManager:
         outage: Literal["raise", "degrade"] = "raise",
         retired_keys: Iterable[str | bytes] = (),
         idle_timeout: timedelta | None = None,
-        cookie_name: str = "gaesess",
+        cookie_name: str | None = None,
         cookie_path: str = "/",
         cookie_domain: str | None = None,
         cookie_secure: bool = True,
         cookie_samesite: str = "Lax",
+        cookie_partitioned: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name, value in (("lifetime", lifetime), ("idle_timeout", idle_timeout or timedelta())):
@@ -71,12 +73,19 @@ class SessionManager:
         if outage not in ("raise", "degrade"):
             raise ValueError(f'outage is "raise" or "degrade", not {outage!r}')
         self.cookie = CookiePolicy(
-            cookie_name, path=cookie_path, domain=cookie_domain, secure=cookie_secure, samesite=cookie_samesite
+            cookie_name,
+            path=cookie_path,
+            domain=cookie_domain,
+            secure=cookie_secure,
+            samesite=cookie_samesite,
+            partitioned=cookie_partitioned,
         )
+        if not cookie_secure:
+            _tell_insecure()
         self._clock = clock
         self._lifetime = lifetime
         self._idle_seconds = idle_timeout.total_seconds() if idle_timeout else None
-        keyring = Keyring(cookie_key, retired_keys, cookie_name=cookie_name)
+        keyring = Keyring(cookie_key, retired_keys, cookie_name=self.cookie.name)
         self._keys = keyring.cookie
         if no_datastore and store is not None:
             from gaesess.stores.tiered import TieredStore  # not in every process
@@ -238,8 +247,8 @@ class SessionManager:
             return []
         chunks = self.cookie.chunks_for(len(token.payload))
         text = _impl.encode(_impl.seal(self._keys.sealing, token, chunks))
-        max_age = None if token.flags & BROWSER else max(0, token.expires - self.now())
-        return self.cookie.write(text, max_age=max_age, secure=bool(token.flags & SECURE), taken=taken)
+        expires = None if token.flags & BROWSER else token.expires
+        return self.cookie.write(text, now=self.now(), expires=expires, secure=bool(token.flags & SECURE), taken=taken)
 
     def _reissued(self, active: ActiveSession) -> Token | None:
         """Return the token anew, so that the session does not count as idle, if it is time to."""
@@ -249,3 +258,11 @@ class SessionManager:
         ):
             return None
         return active.as_cookie()._replace(issued=self.now())
+
+
+@cache  # once in a process is enough
+def _tell_insecure() -> None:
+    message = (
+        "session cookies go over plain HTTP too, for whoever listens there: cookie_secure=False is for development"
+    )
+    events.emit("insecure_cookie", message)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from gaesess.errors import SessionDataLoss, SessionTerminated, StoreUnavailable
 
+CACHE_CONTROL = "private, no-store"  # of a response with a session cookie, where the application says nothing itself
+
 
 class Refusal(NamedTuple):
     """The response in the place of one that cannot go out."""

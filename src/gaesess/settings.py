@@ -18,11 +18,12 @@ class KeywordSettings(TypedDict, total=False):
     outage: Literal["raise", "degrade"]
     retired_keys: Iterable[str | bytes]
     idle_timeout: timedelta | None
-    cookie_name: str
+    cookie_name: str | None
     cookie_path: str
     cookie_domain: str | None
     cookie_secure: bool
     cookie_samesite: str
+    cookie_partitioned: bool
     clock: Callable[[], float]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import DEFAULT_LIFETIME, SessionManager
-from gaesess.responses import refusal, vary_by_cookie
+from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
 from gaesess.session import Session, current_session
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Response:
             raise AssertionError("the application did not call start_response")
         headers, cookies = self._headers, self._session.commit()
         if cookies:
-            headers = headers + _set_cookie(cookies)
+            headers = _keep_private(headers + _set_cookie(cookies))
         if self._session.is_accessed():
             headers = _vary_by_cookie(headers)
         self._sent = True
@@ -175,6 +175,13 @@ class _Response:
 
 def _set_cookie(values: list[str]) -> Headers:
     return [("Set-Cookie", value) for value in values]
+
+
+def _keep_private(headers: Headers) -> Headers:
+    for name, _ in headers:
+        if len(name) == 13 and name.lower() == "cache-control":
+            return headers
+    return [*headers, ("Cache-Control", CACHE_CONTROL)]
 
 
 def _is_file(body: Iterable[bytes], file_wrapper: object) -> bool:

@@ -51,13 +51,13 @@ def test_without_a_store_the_headers_are_not_looked_at_before_the_session_is_use
         def __iter__(self):
             raise AssertionError("looked at")
 
-    exchange = Site(store=None).serve(untouched).send(headers=Unread([(b"cookie", b"gaesess=x")]))
+    exchange = Site(store=None).serve(untouched).send(headers=Unread([(b"cookie", b"__Host-gaesess=x")]))
     assert exchange.status == 200
 
 
 def test_a_cookie_that_is_not_to_be_believed_is_as_good_as_none(site):
     client = site.serve(visits)
-    client.cookies["gaesess"] = "garbage"
+    client.cookies["__Host-gaesess"] = "garbage"
     assert client.send().body == b"1"
 
 
@@ -85,6 +85,24 @@ def test_a_response_varies_by_the_cookie_if_the_session_was_used(site, before, a
         await send(BODY)
 
     assert site.serve(app).send().all("vary") == after
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"), [([], ["private, no-store"]), ([b"private, max-age=60"], ["private, max-age=60"])]
+)
+def test_a_response_with_a_cookie_is_kept_by_no_cache_unless_the_application_says_how(site, own, sent):
+    async def app(scope, receive, send):
+        scope["session"]["name"] = "Ada"
+        headers = [(b"Cache-Control", value) for value in own]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(BODY)
+
+    assert site.serve(app).send().all("cache-control") == sent
+
+
+def test_a_response_without_a_cookie_says_nothing_to_caches_but_vary(site):
+    exchange = site.visitor(reading, name="Ada").send()
+    assert (exchange.all("cache-control"), exchange.all("vary")) == ([], ["Cookie"])
 
 
 def test_the_applications_own_message_is_left_as_it_was(site):

@@ -9,7 +9,7 @@ DIRECTORY = tempfile.TemporaryDirectory()  # until the process ends
 
 SECRET_KEY = "of Django itself"
 GAESESS = {"cookie_key": generate_key()}
-SESSION_COOKIE_NAME = "gaesess"
+SESSION_COOKIE_NAME = "__Host-gaesess"
 MIDDLEWARE = [
     "gaesess.django.DjangoSessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -62,5 +62,5 @@ def test_a_new_session_is_not_cached_for_others_that_send_the_same_cookies(site,
         client = site.wsgi(page)
         client.cookies.update(cookies)
         client.send()
-        tokens.add(client.cookies["gaesess"])
+        tokens.add(client.cookies["__Host-gaesess"])
     assert len(tokens) == page.made == 2

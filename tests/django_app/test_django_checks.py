@@ -77,11 +77,11 @@ def test_two_session_middlewares_are_one_too_many(site):
     assert warning.id == "gaesess.W002"
 
 
-@pytest.mark.parametrize(("name", "ids"), [("gaesess", []), ("sessionid", ["gaesess.W003"])])
+@pytest.mark.parametrize(("name", "ids"), [("__Host-gaesess", []), ("sessionid", ["gaesess.W003"])])
 def test_error_reports_show_the_cookie_unless_django_knows_its_name(site, name, ids):
     request = RequestFactory().get("/")
-    request.COOKIES["gaesess"] = "a secret"
+    request.COOKIES["__Host-gaesess"] = "a secret"
     with override_settings(SESSION_COOKIE_NAME=name):
         assert [warning.id for warning in found()] == ids
-        shown = SafeExceptionReporterFilter().get_safe_cookies(request)["gaesess"]
+        shown = SafeExceptionReporterFilter().get_safe_cookies(request)["__Host-gaesess"]
     assert (shown == "a secret") is bool(ids)

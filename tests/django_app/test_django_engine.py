@@ -206,7 +206,7 @@ def test_what_a_test_saves_in_a_session_in_its_cookie_a_view_finds_by_its_new_ke
     session = client.session
     session["visits"] = 5
     session.save()
-    client.cookies["gaesess"] = session.session_key
+    client.cookies["__Host-gaesess"] = session.session_key
     assert client.get("/").content == b"6"
 
 

@@ -29,7 +29,9 @@ def url():
 
 
 def session_cookies(context):
-    return {cookie["name"]: cookie["value"] for cookie in context.cookies() if cookie["name"].startswith("gaesess")}
+    return {
+        cookie["name"]: cookie["value"] for cookie in context.cookies() if cookie["name"].startswith("__Host-gaesess")
+    }
 
 
 def test_a_user_signs_into_the_admin_and_out(chromium, url, user):
@@ -48,7 +50,7 @@ def test_a_user_signs_into_the_admin_and_out(chromium, url, user):
         expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
         after = session_cookies(context)
         assert len(after) == 3
-        assert after["gaesess"] != before["gaesess"]
+        assert after["__Host-gaesess"] != before["__Host-gaesess"]
 
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading", name="Logged out")).to_be_visible()

@@ -77,13 +77,17 @@ def test_a_response_that_sets_a_session_cookie_is_for_one_client(site):
     assert (headers["Cache-Control"], headers["Vary"]) == ("max-age=60, private", "Accept, Cookie")
 
 
+def test_a_response_that_sets_a_session_cookie_is_kept_by_no_cache(site):
+    assert site.wsgi(count).send().headers["Cache-Control"] == "private, no-store"
+
+
 @pytest.mark.parametrize(
     "cookie",
     [
         {},
         {"cookie_path": '/a,"b\\', "cookie_domain": "example.com", "cookie_samesite": "None"},
         {"cookie_secure": False, "cookie_samesite": "Strict", "cookie_name": "!#$%&'*+.^_`|~"},
-        {"lifetime": Site.BROWSER},
+        {"lifetime": Site.BROWSER, "cookie_partitioned": True},
     ],
 )
 def test_every_chunk_and_every_deletion_arrives_with_every_attribute(cookie):
@@ -117,7 +121,7 @@ def test_a_session_that_has_ended_takes_its_cookie_back(site):
 
 def test_the_session_moves_to_the_store_and_back(site, stored):
     assert site.session(stored).get("filler") == BIG
-    assert len(stored.cookies["gaesess"]) < 200
+    assert len(stored.cookies["__Host-gaesess"]) < 200
     site.use(shrink)
     stored.send()
     site.store.down = True
@@ -126,7 +130,7 @@ def test_the_session_moves_to_the_store_and_back(site, stored):
 
 def test_a_cookie_that_is_not_to_be_believed_is_no_session(site):
     client = site.wsgi(read)
-    client.cookies["gaesess"] = "\xe9;gaesess.1=\xff"
+    client.cookies["__Host-gaesess"] = "\xe9;__Host-gaesess.1=\xff"
     assert client.send().body == b"None"
 
 
@@ -308,4 +312,4 @@ def test_a_request_made_by_hand_gets_its_session_as_from_djangos_own(site):
     middleware.process_request(request)
     count(request)
     response = middleware.process_response(request, HttpResponse())
-    assert response.cookies["gaesess"].value
+    assert response.cookies["__Host-gaesess"].value

@@ -36,7 +36,7 @@ class Visitor:
     def session(self):
         """Return what the browser's cookie holds, or points to."""
         manager = self.http.application.session_interface.manager
-        return manager.open(f"gaesess={self.http.get_cookie('gaesess').value}")
+        return manager.open(f"{manager.cookie.name}={self.http.get_cookie(manager.cookie.name).value}")
 
 
 def assert_refused(page):

@@ -125,7 +125,7 @@ def test_a_transaction_that_empties_the_session_deletes_its_cookie(site):
     client.get("/")
     with client.session_transaction() as opened:
         opened.clear()
-    assert client.get_cookie("gaesess") is None
+    assert client.get_cookie("__Host-gaesess") is None
 
 
 def test_a_transaction_that_cannot_be_saved_says_so(site):

@@ -81,7 +81,7 @@ def test_a_user_is_known_from_the_login_to_the_logout(site):
 def test_the_logout_ends_a_session_that_has_nothing_else(site):
     client = site.serve(site.app)
     site.visit(client, "login", "logout")
-    assert "gaesess" not in client.cookies
+    assert "__Host-gaesess" not in client.cookies
 
 
 def test_a_user_in_a_session_of_the_store_is_known_until_the_logout(site):
@@ -92,8 +92,8 @@ def test_a_user_in_a_session_of_the_store_is_known_until_the_logout(site):
 def test_a_remembered_user_is_known_without_a_session_but_not_fresh_until_confirmed(site):
     client = site.serve(site.app)
     site.visit(client, "remember")
-    assert set(client.cookies) == {"gaesess", "remember_token"}
-    del client.cookies["gaesess"]  # the browser was closed
+    assert set(client.cookies) == {"__Host-gaesess", "remember_token"}
+    del client.cookies["__Host-gaesess"]  # the browser was closed
     assert site.visit(client, "home", "account", "confirm", "account") == ["200", "401", "200", "200"]
 
 

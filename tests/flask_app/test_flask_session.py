@@ -121,6 +121,15 @@ def test_every_use_is_told_to_caches(site, use):
     assert site.serve_view(view, name="Ada").send().headers["Vary"] == "Accept, Cookie"
 
 
+@pytest.mark.parametrize(("own", "sent"), [({}, "private, no-store"), ({"Cache-Control": "max-age=60"}, "max-age=60")])
+def test_a_response_with_a_cookie_is_kept_by_no_cache_unless_the_view_says_how(site, own, sent):
+    def view():
+        session["name"] = "Ada"
+        return "", own
+
+    assert site.serve_view(view).send().headers.get_all("Cache-Control") == [sent]
+
+
 # -- permanence
 
 
@@ -294,7 +303,7 @@ def test_a_flashed_message_is_there_in_the_next_request_and_then_gone_with_its_s
 # -- bad input
 
 
-@pytest.mark.parametrize("cookie", ["gaesess=junk", "gaesess", "gaesess=\xff\xfe", "gaesess=a; gaesess=b", "=;;=", ""])
+@pytest.mark.parametrize("cookie", ["{}=junk", "{}", "{}=\xff\xfe", "{}=a; {}=b", "=;;=", ""])
 def test_a_cookie_that_is_not_to_be_believed_is_none(site, cookie):
     client = site.serve_view(count)
-    assert client.send(HTTP_COOKIE=cookie).body == b"1"
+    assert client.send(HTTP_COOKIE=cookie.replace("{}", "__Host-gaesess")).body == b"1"

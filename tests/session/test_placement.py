@@ -15,7 +15,7 @@ BIG = "x" * 5000
 
 
 def token_flags(browser):
-    return _impl.decode(browser.cookies["gaesess"])[2]
+    return _impl.decode(browser.cookies["__Host-gaesess"])[2]
 
 
 def test_small_session_lives_in_its_cookie_and_never_meets_the_store(make_manager):
@@ -84,11 +84,11 @@ def test_threshold_keeps_more_in_several_cookies(make_manager):
         session["filler"] = "x" * 9000
         session.save()
         assert session.home is Home.COOKIE
-    assert list(browser.cookies) == ["gaesess", "gaesess.1", "gaesess.2", "gaesess.3"]
+    assert list(browser.cookies) == ["__Host-gaesess" + chunk for chunk in ("", ".1", ".2", ".3")]
     assert browser.data() == {"filler": "x" * 9000}
     with browser.request() as session:
         session["filler"] = "small"
-    assert list(browser.cookies) == ["gaesess"]
+    assert list(browser.cookies) == ["__Host-gaesess"]
     assert browser.data() == {"filler": "small"}
 
 

@@ -223,7 +223,7 @@ def test_leftover_chunk_of_an_overtaken_answer_does_no_harm(make_manager):
     large["filler"] = BIG
     browser.receive(large)
     browser.receive(small)
-    assert "gaesess.1" in browser.cookies
+    assert "__Host-gaesess.1" in browser.cookies
     assert browser.data() == {"a": 1, "b": 2}
 
 

@@ -109,4 +109,4 @@ class Sharing(Client):
 
 def is_pointer(cookies: CookieJar) -> bool:
     """Return whether a session's cookie says that it is in the store: by the flags, the third byte of its token."""
-    return bool(urlsafe_b64decode(cookies["gaesess"][:4])[2] & POINTER)
+    return bool(urlsafe_b64decode(cookies["__Host-gaesess"][:4])[2] & POINTER)

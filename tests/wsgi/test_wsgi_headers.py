@@ -7,7 +7,7 @@ from wsgi.client import respond
 
 from gaesess import SessionMiddleware, generate_key, get_current_session
 
-GARBAGE = "gaesess=garbage"
+GARBAGE = "__Host-gaesess=garbage"
 
 
 def ignoring(environ, start_response):
@@ -52,9 +52,23 @@ def test_a_read_of_a_session_that_there_is_not_adds_vary(site):
 def test_a_write_adds_the_cookie_and_vary(site):
     client = site.serve(writing)
     exchange = client.send()
-    assert [name for name, _ in exchange.headers.items()] == ["Content-Type", "Set-Cookie", "Vary"]
+    assert [name for name, _ in exchange.headers.items()] == ["Content-Type", "Set-Cookie", "Cache-Control", "Vary"]
     assert exchange.headers["Vary"] == "Cookie"
     assert site.data(client) == {"name": "Ada"}
+
+
+def test_a_response_with_a_cookie_is_kept_by_no_cache(site):
+    assert site.serve(writing).send().headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("name", ["Cache-Control", "cache-control"])
+def test_what_the_application_says_to_caches_stays(site, name):
+    def app(environ, start_response):
+        get_current_session()["name"] = "Ada"
+        respond(start_response, (name, "private, max-age=60"))
+        return [b""]
+
+    assert site.serve(app).send().headers.get_all("Cache-Control") == ["private, max-age=60"]
 
 
 def test_a_write_of_what_is_there_already_adds_no_cookie(site):
@@ -142,4 +156,4 @@ def test_an_environ_and_headers_of_subclasses_are_taken():
     sent = []
     middleware = SessionMiddleware(app, cookie_key=generate_key())
     middleware(Environ(REQUEST_METHOD="GET"), lambda status, headers, exc_info=None: sent.extend(headers))
-    assert [name for name, _ in sent] == ["Content-Type", "Set-Cookie", "Vary"]
+    assert [name for name, _ in sent] == ["Content-Type", "Set-Cookie", "Cache-Control", "Vary"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Not Secure: the demo speaks plain http. Chromium and Firefox would take a Secure cookie from http on a loopback
 # address, Safari would drop it, and so would they all with a `--host` that is not one.
-COOKIE = CookiePolicy("gaesess", secure=False)
+COOKIE = CookiePolicy(secure=False)
 
 MAX_BODY_BYTES = 4096
 MAX_DRAINED_BYTES = 1_000_000  # of a body that is refused: a client that is cut off while sending reads no answer
@@ -171,4 +171,6 @@ def _damaged_cookies(cookie_header: str) -> list[str]:
         raise Refused(HTTPStatus.BAD_REQUEST, "there is no session cookie to damage: start a session first")
     text, taken = found
     other = "A" if text[TAMPER_AT] != "A" else "B"
-    return COOKIE.write(text[:TAMPER_AT] + other + text[TAMPER_AT + 1 :], max_age=None, secure=False, taken=taken)
+    return COOKIE.write(
+        text[:TAMPER_AT] + other + text[TAMPER_AT + 1 :], now=0, expires=None, secure=False, taken=taken
+    )

@@ -152,6 +152,6 @@ LIMITS = {
 
 def _cookie_sizes(token: bytes) -> dict[str, int]:
     """Return the bytes of the cookie's name and value, and of the whole Set-Cookie line that brings this token now."""
-    max_age = max(0, expiry_of(token) - int(time.time()))
-    lines = COOKIE.write(_impl.encode(token), max_age=max_age, secure=False, taken=0)
+    text = _impl.encode(token)
+    lines = COOKIE.write(text, now=int(time.time()), expires=expiry_of(token), secure=False, taken=0)
     return {"pair": sum(len(line.partition(";")[0]) for line in lines), "line": sum(map(len, lines))}

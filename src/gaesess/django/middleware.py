@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.cookies import Morsel
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
@@ -19,8 +21,12 @@ from gaesess.django.managers import manager
 from gaesess.django.session import DjangoSession
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.lazy import State
-from gaesess.responses import refusal
+from gaesess.responses import CACHE_CONTROL, refusal
 from gaesess.session import Session, current_session
+
+if sys.version_info < (3, 14):  # which knows the attribute itself
+    Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]
+    Morsel._flags.add("partitioned")  # type: ignore[attr-defined]
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -116,6 +122,7 @@ def _current(session: Session) -> Iterator[None]:
 
 
 def _add_cookies(response: HttpResponse, cookies: list[str]) -> None:
+    response.headers.setdefault("Cache-Control", CACHE_CONTROL)
     # Vary does not keep it from a cache's other clients: they may all send the same cookies, such as "lang=en".
     patch_cache_control(response, private=True)
     for line in cookies:

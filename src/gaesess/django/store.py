@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http.cookies import SimpleCookie
-
 from django.contrib.sessions.backends.base import UpdateError
 
 from gaesess.django.managers import one_cookie_manager
@@ -45,7 +43,7 @@ class SessionStore(DjangoSession):
             raise UpdateError(str(error)) from error
         assert self._active is not None
         for line in self._manager.set_cookies(self._active, 0):
-            self._key = SimpleCookie(line)[self._manager.cookie.name].value
+            self._key = line.partition(";")[0].partition("=")[2]
 
     def _other(self, session_key: str) -> SessionStore:
         return SessionStore(session_key)
