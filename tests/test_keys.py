@@ -6,14 +6,18 @@ import base64
 import hashlib
 import hmac
 import math
+import re
+import sys
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from gaesess import _impl, generate_key
+from gaesess import _impl, encryption, generate_key
 from gaesess._core import Token
-from gaesess.errors import BadSignature, UnknownKey
+from gaesess.errors import BadSignature, MalformedToken, UnknownKey
 from gaesess.keys import Keyring
+from gaesess.sealer import Suite
 
 KEY = "correct horse battery staple, and 32 bytes at least"
 OLD_KEY = "an earlier one, retired, but still good for verifying"
@@ -35,8 +39,11 @@ def info(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
 
-def keyring(*keys: Any, cookie_name: str = "gaesess") -> Keyring:
-    return Keyring(keys[0], keys[1:], cookie_name=cookie_name)
+def keyring(*keys: Any, cookie_name: str = "gaesess", encrypt: bool = False) -> Keyring:
+    return Keyring(keys[0], keys[1:], cookie_name=cookie_name, encrypt=encrypt)
+
+
+both_suites = pytest.mark.parametrize("encrypt", [False, True], ids=["signed", "encrypted"])
 
 
 def test_the_hkdf_of_these_tests_is_the_one_of_rfc_5869() -> None:
@@ -52,47 +59,91 @@ def test_the_hkdf_of_these_tests_is_the_one_of_rfc_5869() -> None:
 
 @pytest.mark.parametrize("purpose", ["cookie", "record"])
 @pytest.mark.parametrize("cookie_name", ["gaesess", "__Host-shop"])
-def test_keys_are_hkdf_of_the_secret_for_suite_purpose_and_cookie_name(purpose: str, cookie_name: str) -> None:
-    derived = getattr(keyring(KEY, cookie_name=cookie_name), purpose).sealing
-    context = info(purpose.encode(), b"\x21", cookie_name.encode())
-    key_id = hkdf(KEY.encode(), b"gaesess/2", info(b"key id", b"\x21", b""), 32)[0]
-    assert derived == _impl.prepare_key(key_id, hkdf(KEY.encode(), b"gaesess/2", context, 32))
+@pytest.mark.parametrize("suite", [_impl, encryption])
+def test_keys_are_hkdf_of_the_secret_for_suite_purpose_and_cookie_name(
+    suite: Suite, purpose: str, cookie_name: str
+) -> None:
+    derived = getattr(keyring(KEY, cookie_name=cookie_name, encrypt=suite is encryption), purpose).current
+    suite_byte = bytes([suite.SUITE])
+    context = info(purpose.encode(), suite_byte, cookie_name.encode())
+    key_id = hkdf(KEY.encode(), b"gaesess/2", info(b"key id", suite_byte, b""), 32)[0]
+    assert derived == suite.prepare_key(key_id, hkdf(KEY.encode(), b"gaesess/2", context, 32))
 
 
 def test_each_purpose_and_each_cookie_name_has_a_key_of_its_own() -> None:
     keyrings = [keyring(KEY, cookie_name=name) for name in ("a", "b", "cookie", "record", "a\0")]
-    assert len({key.inner for each in keyrings for key in (each.cookie.sealing, each.record.sealing)}) == 10
+    assert len({key.inner for each in keyrings for key in (each.cookie.current, each.record.current)}) == 10
 
 
 def test_str_and_bytes_are_the_same_key() -> None:
     text = "schlüssel " * 4
-    assert keyring(text).cookie == keyring(text.encode()).cookie
+    assert keyring(text).cookie.current == keyring(text.encode()).cookie.current
 
 
-def test_the_first_key_seals_and_all_verify() -> None:
-    before, now = keyring(OLD_KEY), keyring(KEY, OLD_KEY)
+@both_suites
+def test_the_first_key_seals_and_all_unseal(encrypt: bool) -> None:
+    before, now = keyring(OLD_KEY, encrypt=encrypt), keyring(KEY, OLD_KEY, encrypt=encrypt)
     for purpose in ("cookie", "record"):
-        keys = getattr(now, purpose)
-        assert keys.sealing == getattr(keyring(KEY), purpose).sealing
-        for key in (keys.sealing, getattr(before, purpose).sealing):
-            assert _impl.unseal(keys.verifying, _impl.seal(key, TOKEN, 1), NOW) == TOKEN
+        sealer = getattr(now, purpose)
+        assert sealer.current == getattr(keyring(KEY, encrypt=encrypt), purpose).current
+        assert sealer.unseal(sealer.seal(TOKEN), NOW) == (TOKEN, False)
+        assert sealer.unseal(getattr(before, purpose).seal(TOKEN), NOW) == (TOKEN, True)
 
 
-def test_a_key_not_in_the_keyring_verifies_nothing() -> None:
-    sealed = _impl.seal(keyring(OLD_KEY).cookie.sealing, TOKEN, 1)
+@both_suites
+def test_a_retired_key_is_good_until_its_time_is_over(encrypt: bool) -> None:
+    until = datetime.fromtimestamp(NOW, timezone(timedelta(hours=5)))
+    sealer = keyring(KEY, (OLD_KEY, until), encrypt=encrypt).cookie
+    sealed = keyring(OLD_KEY, encrypt=encrypt).cookie.seal(TOKEN)
+    assert sealer.unseal(sealed, NOW - 1) == (TOKEN, True)
     with pytest.raises(UnknownKey):
-        _impl.unseal(keyring(KEY).cookie.verifying, sealed, NOW)
+        sealer.unseal(sealed, NOW)
 
 
-def test_a_token_of_one_purpose_is_not_believed_for_the_other() -> None:
-    keys = keyring(KEY)
+@pytest.mark.parametrize(
+    "key", [(OLD_KEY, datetime(2027, 1, 1)), (OLD_KEY, NOW), (OLD_KEY,), (OLD_KEY, datetime.max, 1)]
+)
+def test_a_retired_key_with_a_time_that_is_none_is_refused_without_quoting_it(key: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^retired_keys\[0\] is a key, or a key and the datetime with a time"
+    ) as caught:
+        keyring(KEY, key)
+    assert OLD_KEY not in str(caught.value)
+
+
+@both_suites
+def test_a_key_not_in_the_keyring_unseals_nothing(encrypt: bool) -> None:
+    sealed = keyring(OLD_KEY, encrypt=encrypt).cookie.seal(TOKEN)
+    with pytest.raises(UnknownKey):
+        keyring(KEY, encrypt=encrypt).cookie.unseal(sealed, NOW)
+
+
+@both_suites
+def test_a_token_of_one_purpose_is_not_believed_for_the_other(encrypt: bool) -> None:
+    keys = keyring(KEY, encrypt=encrypt)
     with pytest.raises(BadSignature):
-        _impl.unseal(keys.record.verifying, _impl.seal(keys.cookie.sealing, TOKEN, 1), NOW)
+        keys.record.unseal(keys.cookie.seal(TOKEN), NOW)
+
+
+@both_suites
+def test_a_token_of_one_suite_is_not_read_as_one_of_the_other(encrypt: bool) -> None:
+    sealed = keyring(KEY, encrypt=not encrypt).cookie.seal(TOKEN)
+    with pytest.raises(MalformedToken, match="of an unknown suite"):
+        keyring(KEY, encrypt=encrypt).cookie.unseal(sealed, NOW)
+
+
+def test_encryption_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gaesess.encryption")
+    monkeypatch.delattr("gaesess.encryption")
+    for name in ("cryptography", "cryptography.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=r"^encrypt=True needs cryptography.*: pip install 'gaesess\[encrypt\]'"):
+        keyring(KEY, encrypt=True)
 
 
 def test_the_key_id_is_the_same_whatever_the_purpose_and_the_cookie_name() -> None:
     keyrings = keyring(KEY), keyring(KEY, cookie_name="other")
-    assert len({key.id for each in keyrings for key in (each.cookie.sealing, each.record.sealing)}) == 1
+    assert len({key.id for each in keyrings for key in (each.cookie.current, each.record.current)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,11 +168,11 @@ def test_a_bad_key_is_refused_naming_the_setting_and_the_remedy_but_not_the_key(
 
 
 def test_thirty_two_bytes_are_enough() -> None:
-    assert len(keyring(bytes(range(32))).cookie.verifying) == 1
+    assert keyring(bytes(range(32))).cookie.unseal(keyring(bytes(range(32))).cookie.seal(TOKEN), NOW)[0] == TOKEN
 
 
 def test_a_key_of_surrogates_is_not_quoted_in_an_error_of_encoding() -> None:
-    assert keyring("\udcff\udc80" * 6).cookie != keyring("\udcff\udc81" * 6).cookie
+    assert keyring("\udcff\udc80" * 6).cookie.current != keyring("\udcff\udc81" * 6).cookie.current
 
 
 def test_the_same_key_twice_is_refused() -> None:
@@ -133,7 +184,7 @@ def test_two_keys_with_one_id_are_refused_without_quoting_them() -> None:
     ids: dict[int, bytes] = {}
     for number in range(1, 300):  # more keys than ids
         key = number.to_bytes(32, "big")
-        key_id = keyring(key).cookie.sealing.id
+        key_id = keyring(key).cookie.current.id
         if key_id in ids:
             break
         ids[key_id] = key
@@ -142,11 +193,12 @@ def test_two_keys_with_one_id_are_refused_without_quoting_them() -> None:
     assert repr(key) not in str(caught.value)
 
 
-def test_representations_show_no_key() -> None:
-    keys = keyring(KEY, OLD_KEY)
-    assert repr(keys.cookie) == "<KeySet of 2>"
-    assert repr(keys.cookie.sealing) == f"<MacKey {keys.cookie.sealing.id}>"
-    assert KEY not in repr(vars(keys))
+@both_suites
+def test_representations_show_no_key(encrypt: bool) -> None:
+    keys = keyring(KEY, OLD_KEY, encrypt=encrypt)
+    shown = [repr(each) for each in (keys, keys.cookie, keys.cookie.current, [keys.cookie.current])]
+    assert re.fullmatch(r"<(Mac|Cipher)Key \d+>", repr(keys.cookie.current))
+    assert not any(KEY in text or "\\x" in text for text in shown)
 
 
 def test_generated_keys_are_32_random_bytes() -> None:
@@ -156,4 +208,5 @@ def test_generated_keys_are_32_random_bytes() -> None:
 
 
 def test_a_generated_key_is_taken() -> None:
-    assert len(keyring(generate_key()).cookie.verifying) == 1
+    sealer = keyring(generate_key()).cookie
+    assert sealer.unseal(sealer.seal(TOKEN), NOW) == (TOKEN, False)

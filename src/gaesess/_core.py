@@ -5,9 +5,9 @@
 A token is, integers big-endian:
 
     offset  bytes
-    0       1      suite: 0x21 is HMAC-SHA-256 over a readable payload; there is no other yet
+    0       1      suite: 0x21 is HMAC-SHA-256 over a readable payload, as here; 0x22 is in `encryption.py`
     1       1      id of the key that sealed it
-    2       1      flags: POINTER | BROWSER | SECURE | RECORDED
+    2       1      flags: POINTER | ZLIB | BROWSER | SECURE | RECORDED
     3       1      how many cookies carry it, 1 to 20; 1 in a stored record
     4       4      expires: Unix seconds, the absolute end of the session
     8       4      issued: Unix seconds at which this token was sealed
@@ -28,16 +28,17 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from gaesess.errors import BadSignature, ExpiredToken, MalformedToken, UnknownKey
 
 SUITE = 0x21
 POINTER = 0x01  # the payload is in the store
+ZLIB = 0x02  # the payload is compressed
 BROWSER = 0x04  # the cookie ends with the browser
 SECURE = 0x08  # the session is for TLS only
 RECORDED = 0x10  # the store has a record of it, be it the session's home or not: one to delete when the session ends
-KNOWN_FLAGS = POINTER | BROWSER | SECURE | RECORDED
+KNOWN_FLAGS = POINTER | ZLIB | BROWSER | SECURE | RECORDED
 HEADER_BYTES = 32
 TAG_BYTES = 32
 SID_BYTES = 16
@@ -74,6 +75,14 @@ class MacKey(NamedTuple):
         return f"<MacKey {self.id}>"  # no key: representations end up in logs
 
 
+class _Key(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+K = TypeVar("K", bound=_Key)
+
+
 def _check_type(kind: type, *values: object) -> None:
     for value in values:
         if type(value) is not kind:
@@ -101,6 +110,12 @@ def seal(key: MacKey, token: Token, chunks: int) -> bytes:
 
     Raises ValueError for a token that `unseal` would never give back.
     """
+    message = pack_header(SUITE, key, token, chunks) + token.payload
+    return message + _mac(key, message)
+
+
+def pack_header(suite: int, key: _Key, token: Token, chunks: int) -> bytes:
+    """Return the header of a token, as `seal` does of the whole."""
     _check_type(Token, token)
     flags, expires, issued, revision, sid, payload = token
     _check_type(int, flags, expires, issued, revision, chunks)
@@ -117,8 +132,7 @@ def seal(key: MacKey, token: Token, chunks: int) -> bytes:
         raise ValueError(f"a session id has {SID_BYTES} bytes, not {len(sid)}")
     if bool(flags & POINTER) == bool(payload):
         raise ValueError("a pointer has no payload, and any other token has one")
-    message = _HEADER.pack(SUITE, key.id, flags, chunks, expires, issued, revision, sid) + payload
-    return message + _mac(key, message)
+    return _HEADER.pack(suite, key.id, flags, chunks, expires, issued, revision, sid)
 
 
 def unseal(keys: Mapping[int, MacKey], untrusted: bytes, now: int) -> Token:
@@ -128,23 +142,33 @@ def unseal(keys: Mapping[int, MacKey], untrusted: bytes, now: int) -> Token:
     """
     _check_type(bytes, untrusted)
     _check_type(int, now)
-    if len(untrusted) < HEADER_BYTES + TAG_BYTES:
-        raise MalformedToken("token is cut short")
-    suite, key_id, flags, chunks, expires, issued, revision, sid = _HEADER.unpack_from(untrusted)
-    if suite != SUITE:
-        raise MalformedToken("token is of an unknown suite")
-    if flags & ~KNOWN_FLAGS:
-        raise MalformedToken("token has unknown flags")
-    if not 1 <= chunks <= MAX_CHUNKS:
-        raise MalformedToken("token has an impossible number of chunks")
-    key = keys.get(key_id)
-    if key is None:
-        raise UnknownKey("token names a key that is not in the keyring")
+    key = find_key(SUITE, keys, untrusted)
     if not compare_digest(_mac(key, untrusted[:-TAG_BYTES]), untrusted[-TAG_BYTES:]):
         raise BadSignature("token has a tag that does not fit")
+    return verified(untrusted, untrusted[HEADER_BYTES:-TAG_BYTES], now)
+
+
+def find_key(suite: int, keys: Mapping[int, K], untrusted: bytes) -> K:
+    """Return the key that a token names: all that is looked at before its tag. Raises MalformedToken and UnknownKey."""
+    if len(untrusted) < HEADER_BYTES + TAG_BYTES:
+        raise MalformedToken("token is cut short")
+    if untrusted[0] != suite:
+        raise MalformedToken("token is of an unknown suite")
+    if untrusted[2] & ~KNOWN_FLAGS:
+        raise MalformedToken("token has unknown flags")
+    if not 1 <= untrusted[3] <= MAX_CHUNKS:
+        raise MalformedToken("token has an impossible number of chunks")
+    key = keys.get(untrusted[1])
+    if key is None:
+        raise UnknownKey("token names a key that is not in the keyring")
+    return key
+
+
+def verified(token: bytes, payload: bytes, now: int) -> Token:
+    """Return what a token says whose tag holds. Raises ExpiredToken and MalformedToken."""
+    _, _, flags, _, expires, issued, revision, sid = _HEADER.unpack_from(token)
     if expires <= now:
         raise ExpiredToken("token has expired")
-    payload = untrusted[HEADER_BYTES:-TAG_BYTES]
     if bool(flags & POINTER) == bool(payload):
         raise MalformedToken("token is neither a pointer nor has it a payload, or both")
     return Token(flags, expires, issued, revision, sid, payload)

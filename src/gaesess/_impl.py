@@ -28,5 +28,6 @@ else:
 encode, decode = _chosen.encode, _chosen.decode
 format_sid, parse_sid = _chosen.format_sid, _chosen.parse_sid
 read_cookies, write_cookies = _chosen.read_cookies, _chosen.write_cookies
+SUITE = _core.SUITE
 prepare_key, seal = _chosen.prepare_key, _chosen.seal
 unseal, unseal_cookies = _chosen.unseal, _chosen.unseal_cookies

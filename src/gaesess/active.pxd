@@ -9,6 +9,6 @@ cdef class ActiveSession:
     cdef public object token, home, version, history, cookie
     cdef public Contents contents
     cdef public list replaced
-    cdef public bint unsaved
+    cdef public bint unsaved, retired_key, passive
 
     cpdef as_cookie(self)

@@ -27,10 +27,22 @@ class ActiveSession:
     is not known to have one, and `history` is the record's, None if the session comes from its cookie. `replaced` are
     the identities given up in this request, whose records end once the new one is safe; with a version where the new
     one goes on from that record. `unsaved` says that it is new, or that a save failed on the way. `cookie` is the token
-    that the client has to hear of, if there is one.
+    that the client has to hear of, if there is one. `retired_key` says that a retired key has sealed it, `passive` that
+    this request does not count as a use of it.
     """
 
-    __slots__ = ("contents", "cookie", "history", "home", "replaced", "token", "unsaved", "version")
+    __slots__ = (
+        "contents",
+        "cookie",
+        "history",
+        "home",
+        "passive",
+        "replaced",
+        "retired_key",
+        "token",
+        "unsaved",
+        "version",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,7 @@ class ActiveSession:
         replaced: list[tuple[Token, Version | None]] | None = None,
         unsaved: bool = True,
         cookie: Token | None = None,
+        retired_key: bool = False,
     ) -> None:
         self.token = token
         self.contents = contents or Contents()
@@ -52,6 +65,8 @@ class ActiveSession:
         self.replaced = replaced or []
         self.unsaved = unsaved
         self.cookie = cookie
+        self.retired_key = retired_key
+        self.passive = False
 
     def identities(self) -> list[tuple[Token, Version | None]]:
         """Return every identity under which the store may have a record, with that record's version if it is known."""

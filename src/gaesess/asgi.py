@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import DEFAULT_LIFETIME, SessionManager
+from gaesess.manager import SessionManager
 from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, current_session
+from gaesess.timeouts import DEFAULT_LIFETIME
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,7 +65,9 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        session = scope["session"] = MappingSession(self.manager, scope["headers"])
+        timeouts = self.manager.timeouts
+        passive = bool(timeouts.passive_paths) and timeouts.is_passive(scope["path"])
+        session = scope["session"] = MappingSession(self.manager, scope["headers"], passive)
         if self._has_store and session.read_waits():
             await asyncio.to_thread(session.read_ahead)
         response = _Response(session, scope, send, self._has_store)

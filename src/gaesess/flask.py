@@ -95,7 +95,8 @@ class GaeSessInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Return the session of a request, which reads its cookie only if it is used."""
-        return FlaskSession(self.manager, request.environ.get("HTTP_COOKIE"))
+        passive = self.manager.timeouts.is_passive(request.root_path + request.path)
+        return FlaskSession(self.manager, request.environ.get("HTTP_COOKIE"), passive)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save the session and write what its client has to hear of it into the response. Raises as `commit` does."""

@@ -9,7 +9,7 @@ cdef class LazySession:
     cdef public object _token
     cdef public ActiveSession _active
     cdef public list _ended
-    cdef public bint _unread, _signed_out, _accessed, _closed
+    cdef public bint _passive, _retired_key, _unread, _signed_out, _accessed, _closed
 
     cpdef is_accessed(self)
     cpdef bint close(self) except -1

@@ -41,16 +41,22 @@ class LazySession:
         "_ended",
         "_manager",
         "_outage",
+        "_passive",
+        "_retired_key",
         "_signed_out",
         "_token",
         "_unread",
     )
 
-    def __init__(self, manager: SessionManager, cookie_header: str | HeaderFields | None) -> None:
+    def __init__(
+        self, manager: SessionManager, cookie_header: str | HeaderFields | None, passive: bool = False
+    ) -> None:
         self._manager = manager
+        self._passive = passive  # this request does not count as a use of the session
         self._cookie_header = cookie_header  # until it is looked at
         self._cookies_taken = 0
         self._token: Token | None = None  # of the cookie
+        self._retired_key = False  # has sealed it
         self._unread = True
         self._active: ActiveSession | None = None
         self._outage: StoreUnavailable | None = None  # what `read_ahead` met with
@@ -179,7 +185,7 @@ class LazySession:
 
     def _authenticate(self) -> Token | None:
         if self._cookie_header is not None:
-            self._token, self._cookies_taken = self._manager.authenticate(self._cookie_header)
+            self._token, self._cookies_taken, self._retired_key = self._manager.authenticate(self._cookie_header)
             self._cookie_header = None
         return self._token
 
@@ -193,7 +199,9 @@ class LazySession:
 
     def _read(self) -> None:
         token = self._authenticate()
-        self._active = self._manager.activate(token) if token else None
+        self._active = self._manager.activate(token, self._retired_key) if token else None
+        if self._passive and self._active:
+            self._active.passive = True
         self._unread = False
 
     def _identities(self) -> list[tuple[Token, Version | None]]:

@@ -1,16 +1,20 @@
 from gaesess.active cimport ActiveSession
 from gaesess.cookies cimport CookiePolicy
 from gaesess.placement cimport Placement
+from gaesess.sealer cimport Sealer
+from gaesess.timeouts cimport Timeouts
 
 
 cdef class SessionManager:
     cdef public CookiePolicy cookie
-    cdef object _clock, _lifetime, _idle_seconds, _keys, _label, _records
+    cdef object _clock, _label, _records
+    cdef readonly Timeouts timeouts
     cdef Placement _placement
+    cdef Sealer _sealer
 
     cpdef now(self)
     cpdef authenticate(self, cookie_header)
-    cpdef ActiveSession activate(self, token)
+    cpdef ActiveSession activate(self, token, bint retired_key=*)
     cpdef bint save_waits(self, ActiveSession active) except -1
     cpdef save(self, ActiveSession active, persist=*)
     cpdef set_cookies(self, ActiveSession active, taken)

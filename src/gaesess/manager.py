@@ -14,26 +14,29 @@ from gaesess import _impl, events
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.active import ActiveSession, Home
 from gaesess.contents import Contents
-from gaesess.cookies import MAX_AGE_SECONDS, CookiePolicy, HeaderFields, join_cookie_fields
+from gaesess.cookies import CookiePolicy, HeaderFields, join_cookie_fields
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge, StoreUnavailable
-from gaesess.keys import Keyring
+from gaesess.keys import Keyring, RetiredKey
 from gaesess.placement import Placement
 from gaesess.recorder import Recorder
 from gaesess.records import Records
 from gaesess.session import Session
 from gaesess.stores.base import Store, Version
-
-DEFAULT_LIFETIME = timedelta(days=7)
-MAX_LIFETIME = timedelta(seconds=MAX_AGE_SECONDS)
-REISSUES_PER_IDLE_TIMEOUT = 10  # an active session may end a tenth early, and sends that few cookies more
+from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
 
 
 class SessionManager:
     """Everything a session middleware needs; one per application, shared by all its threads.
 
-    cookie_key: the secret, of at least 32 bytes, that sessions are sealed with; retired_keys: earlier ones, still good.
+    cookie_key: the secret, of at least 32 bytes, that sessions are sealed with; retired_keys: earlier ones, still good
+    for reading, each by itself or as a pair with the datetime until which it is good. What a retired key has sealed is
+    sealed anew with the next response to a request that uses it.
+    encrypt: have cookies and records encrypted with AES-256-GCM, not only signed; what is not is refused then.
+    compress: have cookies and records compressed where that makes them smaller. Their length then tells of what is in
+    them, so never where somebody who sees the length can have texts of his own put beside a secret (as BREACH does).
     lifetime: how long a session lasts from its start; zero lets its cookie end with the browser.
-    idle_timeout: how long it lasts from its last use, if that is less.
+    idle_timeout: how long it lasts from its last use, if that is less; a request to one of `passive_paths`, or below
+    one, is not a use: for pages that ask by themselves, again and again, whether there is anything new.
     store: where sessions live that outgrow the cookie; without one they raise SessionTooLarge.
     no_datastore: use only the cache of a TieredStore.
     outage: what a save comes to while the durable store of a TieredStore is down: "raise" StoreUnavailable, or
@@ -53,8 +56,11 @@ class SessionManager:
         *,
         store: Store | None = None,
         outage: Literal["raise", "degrade"] = "raise",
-        retired_keys: Iterable[str | bytes] = (),
+        retired_keys: Iterable[RetiredKey] = (),
+        encrypt: bool = False,
+        compress: bool = False,
         idle_timeout: timedelta | None = None,
+        passive_paths: Iterable[str] = (),
         cookie_name: str | None = None,
         cookie_path: str = "/",
         cookie_domain: str | None = None,
@@ -63,15 +69,11 @@ class SessionManager:
         cookie_partitioned: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        for name, value in (("lifetime", lifetime), ("idle_timeout", idle_timeout or timedelta())):
-            if not isinstance(value, timedelta):
-                raise ValueError(f"{name} is a timedelta, such as timedelta(days=7), not {value!r}")
-        if lifetime and not timedelta(seconds=1) <= lifetime <= MAX_LIFETIME:
-            raise ValueError(f"lifetime is zero, or from a second to {MAX_LIFETIME.days} days, not {lifetime}")
-        if idle_timeout is not None and idle_timeout < timedelta(minutes=1):
-            raise ValueError(f"idle_timeout is None or at least a minute, not {idle_timeout}")
+        if encrypt and compress:
+            raise ValueError("compress=True would let the length of an encrypted session tell of what is in it")
         if outage not in ("raise", "degrade"):
             raise ValueError(f'outage is "raise" or "degrade", not {outage!r}')
+        self.timeouts = Timeouts(lifetime, idle_timeout, passive_paths)
         self.cookie = CookiePolicy(
             cookie_name,
             path=cookie_path,
@@ -83,10 +85,8 @@ class SessionManager:
         if not cookie_secure:
             _tell_insecure()
         self._clock = clock
-        self._lifetime = lifetime
-        self._idle_seconds = idle_timeout.total_seconds() if idle_timeout else None
-        keyring = Keyring(cookie_key, retired_keys, cookie_name=self.cookie.name)
-        self._keys = keyring.cookie
+        keyring = Keyring(cookie_key, retired_keys, cookie_name=self.cookie.name, encrypt=encrypt, compress=compress)
+        self._sealer = keyring.cookie
         if no_datastore and store is not None:
             from gaesess.stores.tiered import TieredStore  # not in every process
 
@@ -99,7 +99,7 @@ class SessionManager:
         cookie_bytes = self.cookie.payload_limit(1)
         if cookie_only_threshold is not None:
             cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
-        self._placement = Placement(self._records, recorder, cookie_bytes, self.now)
+        self._placement = Placement(self._records, recorder, cookie_bytes, self._sealer, self.now)
 
     @property
     def has_store(self) -> bool:
@@ -136,26 +136,25 @@ class SessionManager:
             session.resume(active)
         return session
 
-    def authenticate(self, cookie_header: str | HeaderFields | None) -> tuple[Token | None, int]:
-        """Return the token of a Cookie header, if it has one to be believed, and how many cookie names are taken.
+    def authenticate(self, cookie_header: str | HeaderFields | None) -> tuple[Token | None, int, bool]:
+        """Return the token of a Cookie header, how many cookie names are taken, and whether a retired key sealed it.
 
-        One that is not to be believed is logged, without its contents, and is as good as none.
+        The token is None if there is none to be believed. One that is not is logged, without its contents.
         """
         if cookie_header is None:
-            return None, 0
+            return None, 0, False
         if not isinstance(cookie_header, str):
             cookie_header = join_cookie_fields(cookie_header)
         now = self.now()
         try:
-            found = _impl.unseal_cookies(self._keys.verifying, cookie_header, self.cookie.name, now)
-            if found is None:
-                return None, 0
-            if self._idle_seconds is not None and found[0].issued + self._idle_seconds <= now:
+            found = self._sealer.unseal_cookies(cookie_header, self.cookie.name, now)
+            token = found[0]
+            if token is not None and self.timeouts.is_idle(token, now):
                 raise ExpiredToken("token has been idle for too long")
             return found
         except InvalidToken as error:
             self._refuse_cookie(error)
-            return None, self._cookies_taken(cookie_header)
+            return None, self._cookies_taken(cookie_header), False
 
     def _cookies_taken(self, cookie_header: str) -> int:
         with suppress(InvalidToken):
@@ -163,20 +162,20 @@ class SessionManager:
             return found[1] if found else 0
         return 0
 
-    def activate(self, token: Token) -> ActiveSession | None:
+    def activate(self, token: Token, retired_key: bool = False) -> ActiveSession | None:
         """Return the session of a verified token, from the store if the token points there; None if there is none.
 
         Raises StoreUnavailable.
         """
         try:
             if token.flags & POINTER:
-                return self._read_record(token)
-            return ActiveSession(token, Contents(token.payload), unsaved=False)
+                return self._read_record(token, retired_key)
+            return ActiveSession(token, Contents(token.payload), unsaved=False, retired_key=retired_key)
         except InvalidToken as error:
             self._refuse_cookie(error)
             return None
 
-    def _read_record(self, pointer: Token) -> ActiveSession:
+    def _read_record(self, pointer: Token, retired_key: bool) -> ActiveSession:
         if self._records is None:
             raise RecordGone("token points into a store, and there is none")
         record = self._records.read(pointer)
@@ -185,7 +184,15 @@ class SessionManager:
         except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
             raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
         token = record.token._replace(issued=pointer.issued)
-        return ActiveSession(token, contents, Home.STORE, record.version, history=record.history, unsaved=False)
+        return ActiveSession(
+            token,
+            contents,
+            Home.STORE,
+            record.version,
+            history=record.history,
+            unsaved=False,
+            retired_key=retired_key or record.retired_key,
+        )
 
     def _refuse_cookie(self, error: InvalidToken) -> None:
         name = "token_expired" if isinstance(error, ExpiredToken | RecordGone) else "token_refused"
@@ -196,20 +203,17 @@ class SessionManager:
     def new_token(self, expiration_ts: int | None, ssl_only: bool, keep: Token | None = None) -> Token:
         """Return a new identity that ends at `expiration_ts` (Unix seconds), or like `keep`, or by the lifetime."""
         now = self.now()
-        browser = keep.flags & BROWSER if keep else 0 if self._lifetime else BROWSER
+        browser = keep.flags & BROWSER if keep else BROWSER if self.timeouts.with_browser else 0
         if expiration_ts is None:
-            expires = keep.expires if keep else now + self._lifetime_seconds()
+            expires = keep.expires if keep else now + self.timeouts.lifetime_seconds
         elif expiration_ts == 0:
-            expires, browser = now + self._lifetime_seconds(), BROWSER
+            expires, browser = now + self.timeouts.lifetime_seconds, BROWSER
         else:
             expires, browser = int(expiration_ts), 0
         if not now < expires <= MAX_U32:
             raise ValueError(f"expiration_ts is 0 or a time to come, in Unix seconds, not {expiration_ts}")
         flags = browser | (SECURE if ssl_only else 0)
         return Token(flags, expires, now, 0, os.urandom(SID_BYTES), b"")
-
-    def _lifetime_seconds(self) -> int:
-        return int((self._lifetime or DEFAULT_LIFETIME).total_seconds())
 
     # -- saving
 
@@ -245,17 +249,14 @@ class SessionManager:
         token = active.cookie or self._reissued(active)
         if token is None:
             return []
-        chunks = self.cookie.chunks_for(len(token.payload))
-        text = _impl.encode(_impl.seal(self._keys.sealing, token, chunks))
+        token = self._sealer.shrink(token)
+        text = _impl.encode(self._sealer.seal(token, self.cookie.chunks_for(len(token.payload))))
         expires = None if token.flags & BROWSER else token.expires
         return self.cookie.write(text, now=self.now(), expires=expires, secure=bool(token.flags & SECURE), taken=taken)
 
     def _reissued(self, active: ActiveSession) -> Token | None:
         """Return the token anew, so that the session does not count as idle, if it is time to."""
-        if (
-            self._idle_seconds is None
-            or self.now() - active.token.issued < self._idle_seconds / REISSUES_PER_IDLE_TIMEOUT
-        ):
+        if active.passive or not self.timeouts.wants_refresh(active.token, self.now()):
             return None
         return active.as_cookie()._replace(issued=self.now())
 

@@ -10,6 +10,7 @@ from gaesess.active import ActiveSession, Home
 from gaesess.errors import Conflict, Gone, SessionTerminated, SessionTooLarge, StoreUnavailable
 from gaesess.recorder import Recorder
 from gaesess.records import MAX_REPLAYS, Records
+from gaesess.sealer import Sealer
 from gaesess.stores.base import MAX_RECORD_BYTES, Version
 
 
@@ -17,11 +18,17 @@ class Placement:
     """Keeps sessions of up to `cookie_bytes` in their cookie and larger ones in `records`, if there are any."""
 
     def __init__(
-        self, records: Records | None, recorder: Recorder | None, cookie_bytes: int, now: Callable[[], int]
+        self,
+        records: Records | None,
+        recorder: Recorder | None,
+        cookie_bytes: int,
+        sealer: Sealer,
+        now: Callable[[], int],
     ) -> None:
         self._records = records
         self._recorder = recorder
         self._cookie_bytes = cookie_bytes
+        self._sealer = sealer
         self._now = now
 
     def save(self, active: ActiveSession, *, persist: bool = False) -> bool:
@@ -34,7 +41,7 @@ class Placement:
         """
         payload = active.contents.changed_payload()
         if payload is None and not active.unsaved and not (persist and active.version is None):
-            return False
+            return active.retired_key and self._reseal(active)
         if payload is not None and self._save_quick(active, payload):
             return True
         active.unsaved = True
@@ -51,11 +58,18 @@ class Placement:
         if self._records is None:
             return False
         payload = active.contents.changed_payload()
-        if payload is None and not active.unsaved:
+        if payload is None and not active.unsaved and not active.retired_key:
             return False
         if active.version is not None or any(old.flags & RECORDED for old, _ in active.replaced):
             return True
-        return len(payload or active.contents.encode()) > self._cookie_bytes
+        return not self._fits(payload or active.contents.encode(), active)
+
+    def _reseal(self, active: ActiveSession) -> bool:
+        """Save a session as it is, with today's key; if that cannot be now, a later request will."""
+        with suppress(StoreUnavailable, SessionTerminated):
+            self._save(active, None, persist=False)
+            return True
+        return False
 
     def _save(self, active: ActiveSession, payload: bytes | None, persist: bool) -> None:
         self._place(active, payload, persist)
@@ -64,6 +78,7 @@ class Placement:
                 self._place(active, None, persist)
         active.contents.saved(active.token.payload)
         active.cookie = active.as_cookie()
+        active.retired_key = False
 
     def _place(self, active: ActiveSession, payload: bytes | None, persist: bool) -> None:
         """Put the session where it belongs: its cookie if it fits, else the store.
@@ -73,18 +88,26 @@ class Placement:
         """
         for _ in range(MAX_REPLAYS):
             payload = payload or active.contents.encode()
-            fits = len(payload) <= self._cookie_bytes
-            flags, expires, _, revision, sid, _ = active.token
+            fits = self._fits(payload, active)
+            flags, expires, issued, revision, sid, _ = active.token
             recorded = not fits or active.version is not None or persist
-            token = Token(flags | RECORDED if recorded else flags, expires, self._now(), revision + 1, sid, payload)
+            if not active.passive:
+                issued = self._now()
+            token = Token(flags | RECORDED if recorded else flags, expires, issued, revision + 1, sid, payload)
             if not recorded:
                 active.token = token
             elif not self._write_record(active, token, fits):
                 payload = None
                 continue
-            active.home = Home.COOKIE if len(active.token.payload) <= self._cookie_bytes else Home.STORE
+            active.home = Home.COOKIE if self._fits(active.token.payload, active) else Home.STORE
             return
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be saved")
+
+    def _fits(self, payload: bytes, active: ActiveSession) -> bool:
+        """Return whether the cookie holds that much, compressed if it is set so."""
+        if len(payload) <= self._cookie_bytes:
+            return True
+        return len(self._sealer.shrink(active.token._replace(payload=payload)).payload) <= self._cookie_bytes
 
     def _write_record(self, active: ActiveSession, token: Token, fits: bool) -> bool:
         size = len(token.payload)
@@ -99,7 +122,7 @@ class Placement:
     def _save_quick(self, active: ActiveSession, payload: bytes) -> bool:
         if self._records is None or active.unsaved or active.home is not Home.STORE:
             return False
-        if active.version is None or active.history is None:
+        if active.version is None or active.history is None or active.retired_key:
             return False
         if len(payload) > MAX_RECORD_BYTES or not active.contents.only_quick():
             return False

@@ -53,6 +53,7 @@ class Record(NamedTuple):
     version: Version
     history: History
     heir: Token | None = None
+    retired_key: bool = False  # has sealed it
 
     @property
     def ended(self) -> bool:

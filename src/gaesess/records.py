@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from gaesess import _impl, events
+from gaesess import events
 from gaesess._core import POINTER, Token
 from gaesess.errors import (
     Conflict,
@@ -37,7 +37,7 @@ class Records:
 
     def __init__(self, store: Store, keyring: Keyring, now: Callable[[], int]) -> None:
         self._store = store
-        self._keys = keyring.record
+        self._sealer = keyring.record
         self._label = keyring.label
         self._now = now
 
@@ -145,10 +145,10 @@ class Records:
         if stored is None:
             return None
         try:
-            token = _impl.unseal(self._keys.verifying, stored.data, self._now())
+            token, retired_key = self._sealer.unseal(stored.data, self._now())
             if (token.sid, token.expires) != (wanted.sid, wanted.expires):
                 raise MalformedToken("record is of another session")
-            record = unframe(token, stored.version)
+            record = unframe(token, stored.version)._replace(retired_key=retired_key)
         except InvalidToken as error:
             if isinstance(error, ExpiredToken) and wanted.expires <= self._now():
                 return Record(wanted, stored.version, History())  # as good as terminated
@@ -197,4 +197,4 @@ class Records:
             raise
 
     def _seal(self, token: Token, payload: bytes) -> bytes:
-        return _impl.seal(self._keys.sealing, token._replace(flags=token.flags & ~POINTER, payload=payload), 1)
+        return self._sealer.seal(self._sealer.shrink(token._replace(flags=token.flags & ~POINTER, payload=payload)))

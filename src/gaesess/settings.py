@@ -7,6 +7,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Literal, TypedDict
 
+from gaesess.keys import RetiredKey
 from gaesess.manager import SessionManager
 from gaesess.stores.base import Store
 
@@ -16,8 +17,11 @@ class KeywordSettings(TypedDict, total=False):
 
     store: Store | None
     outage: Literal["raise", "degrade"]
-    retired_keys: Iterable[str | bytes]
+    retired_keys: Iterable[RetiredKey]
+    encrypt: bool
+    compress: bool
     idle_timeout: timedelta | None
+    passive_paths: Iterable[str]
     cookie_name: str | None
     cookie_path: str
     cookie_domain: str | None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import DEFAULT_LIFETIME, SessionManager
+from gaesess.manager import SessionManager
 from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
 from gaesess.session import Session, current_session
+from gaesess.timeouts import DEFAULT_LIFETIME
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +50,9 @@ class SessionMiddleware:
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        session = Session(self.manager, environ.get("HTTP_COOKIE"))
+        timeouts = self.manager.timeouts
+        passive = bool(timeouts.passive_paths) and timeouts.is_passive(_path(environ))
+        session = Session(self.manager, environ.get("HTTP_COOKIE"), passive)
         environ[ENVIRON_KEY] = session
         response = _Response(session, start_response, environ.get("REQUEST_METHOD") == "HEAD")
         outer = current_session.set(session)
@@ -171,6 +174,11 @@ class _Response:
             headers = _vary_by_cookie(headers)
         self._sent = True
         self._server_write = self._server_start(self._status, headers)
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return path.encode("latin-1").decode(errors="replace")  # PEP 3333 has bytes as if they were Latin-1
 
 
 def _set_cookie(values: list[str]) -> Headers:

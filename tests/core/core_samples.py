@@ -25,3 +25,7 @@ def cut(text: str, chunks: int) -> list[str]:
     """Return the text in so many pieces of about one size."""
     size = -(-len(text) // chunks)
     return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def changed(message: bytes, offset: int, value: bytes) -> bytes:
+    return message[:offset] + value + message[offset + len(value) :]

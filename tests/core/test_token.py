@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 import pytest
-from core_samples import EXPIRES, KEY, KEYS, NOW, OTHER_KEY, POINTER, SECRET, SID, TOKEN
+from core_samples import EXPIRES, KEY, KEYS, NOW, OTHER_KEY, POINTER, SECRET, SID, TOKEN, changed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,10 +45,6 @@ secrets = st.binary(max_size=64)
 def sealed(message: bytes, secret: bytes = SECRET) -> bytes:
     """Put a genuine tag behind bytes that `seal` would not write."""
     return message + hmac.digest(secret, message, "sha256")
-
-
-def changed(message: bytes, offset: int, value: bytes) -> bytes:
-    return message[:offset] + value + message[offset + len(value) :]
 
 
 def test_the_bytes_are_those_of_the_table():
@@ -205,7 +201,7 @@ def test_no_token_is_carried_by_none_or_by_more_than_twenty(chunks):
         _impl.unseal(KEYS, sealed(changed(MESSAGE, 3, bytes([chunks]))), NOW)
 
 
-@pytest.mark.parametrize("flag", [0x02, 0x20, 0x40, 0x80])
+@pytest.mark.parametrize("flag", [0x20, 0x40, 0x80])
 def test_a_flag_without_a_meaning_is_refused(flag):
     with pytest.raises(MalformedToken, match="unknown flags"):
         _impl.unseal(KEYS, sealed(changed(MESSAGE, 2, bytes([flag]))), NOW)
@@ -214,7 +210,7 @@ def test_a_flag_without_a_meaning_is_refused(flag):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"flags": 0x02}, "unknown flags: 0x2"),
+        ({"flags": 0x20}, "unknown flags: 0x20"),
         ({"flags": 0x100}, "unknown flags: 0x100"),
         ({"flags": -1}, "unknown flags: -0x1"),
         ({"expires": 0}, "expiry is not a Unix time"),

@@ -115,6 +115,17 @@ def test_an_active_session_does_not_end_for_idleness():
         assert client.send().body == b"None"
 
 
+@pytest.mark.parametrize(("path", "refreshes"), [("/", 1), ("/poll", 0)])
+def test_a_passive_path_is_no_use_of_the_session(path, refreshes):
+    site = Site(idle_timeout=timedelta(minutes=10), passive_paths=["/poll"])
+    with site.settings():
+        client = site.wsgi(count)
+        client.send()
+        site.use(read)
+        site.now += 300
+        assert len(client.send(PATH_INFO=path).headers.get_all("Set-Cookie")) == refreshes
+
+
 def test_the_cookie_may_end_with_the_browser(own):
     client = own.wsgi(lambda request: request.session.set_expiry(0))
     assert "Max-Age" not in client.send().headers["Set-Cookie"]

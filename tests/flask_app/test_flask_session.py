@@ -1,5 +1,7 @@
 """`flask.session`: saved with the response, and with the attributes and the ways of Flask's own."""
 
+from datetime import timedelta
+
 import pytest
 from flask import after_this_request, flash, get_flashed_messages, session
 from flask_app.flask_site import BIG, FlaskSite
@@ -298,6 +300,21 @@ def test_a_flashed_message_is_there_in_the_next_request_and_then_gone_with_its_s
     client.send(path="/flash")
     assert [client.send().body for _ in range(2)] == [b"[('info', 'saved')]", b"[]"]
     assert client.cookies == {}
+
+
+# -- idleness
+
+
+@pytest.mark.parametrize(("path", "refreshes"), [("/", 1), ("/poll", 0)])
+def test_a_passive_path_is_no_use_of_the_session(path, refreshes):
+    now = [1_800_000_000]
+    settings = {"idle_timeout": timedelta(minutes=10), "passive_paths": ["/poll"], "clock": lambda: now[0]}
+    site = FlaskSite(**settings)
+    site.app.add_url_rule("/poll", "poll", lambda: session["name"])
+    client = site.serve_view(lambda: session["name"], name="Ada")
+    now[0] += 300
+    exchange = client.send(PATH_INFO=path)
+    assert (exchange.body, len(exchange.headers.get_all("Set-Cookie"))) == (b"Ada", refreshes)
 
 
 # -- bad input

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from gaesess.django.managers import manager
 from gaesess.django.middleware import DjangoSessionMiddleware
-from gaesess.manager import DEFAULT_LIFETIME
+from gaesess.timeouts import DEFAULT_LIFETIME
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:

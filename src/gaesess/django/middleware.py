@@ -80,7 +80,8 @@ class DjangoSessionMiddleware(SessionMiddleware):
         """Give the request its session, which reads its cookie only if it is used."""
         scope = getattr(request, "scope", None)  # in META Django 5.2 has joined a Cookie header's parts by commas
         header = scope["headers"] if scope else request.META.get("HTTP_COOKIE")
-        request.session = DjangoSession(self.manager, header)  # type: ignore[assignment]
+        passive = self.manager.timeouts.is_passive(request.path)
+        request.session = DjangoSession(self.manager, header, passive)  # type: ignore[assignment]
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save the session, and write what its client has to hear of it into the response."""

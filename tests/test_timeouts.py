@@ -1,0 +1,124 @@
+"""Which requests are a use of their session, and which only look whether there is anything new."""
+
+from datetime import timedelta
+
+import pytest
+from asgi.client import Site as AsgiSite
+from asgi.client import respond as asgi_respond
+from browser import Browser
+from wsgi.client import Site as WsgiSite
+from wsgi.client import respond
+
+from gaesess import SessionManager, generate_key, get_current_session
+from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
+
+IDLE = timedelta(minutes=10)
+PATHS = ["/poll", "/näws/"]
+
+
+@pytest.mark.parametrize("path", ["/poll", "/poll/", "/poll/inbox", "/näws", "/näws/today"])
+def test_a_path_and_what_is_below_it_are_passive(path):
+    assert Timeouts(DEFAULT_LIFETIME, IDLE, PATHS).is_passive(path)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/polling", "/pol", "/shop/poll", "poll", "/POLL", "/poll?x"])
+def test_other_paths_are_not(path):
+    assert not Timeouts(DEFAULT_LIFETIME, IDLE, PATHS).is_passive(path)
+
+
+def test_below_the_root_is_everything():
+    assert Timeouts(DEFAULT_LIFETIME, IDLE, ["/"]).is_passive("/shop")
+
+
+@pytest.mark.parametrize("paths", ["/poll", ["poll"], [b"/poll"], [""], [None]])
+def test_what_is_no_list_of_paths_is_refused(paths):
+    with pytest.raises(ValueError, match=r"^passive_paths are paths of URLs"):
+        Timeouts(DEFAULT_LIFETIME, IDLE, paths)
+
+
+def test_passive_paths_need_an_idle_timeout():
+    with pytest.raises(ValueError, match=r"^passive_paths are for sessions with an idle_timeout"):
+        SessionManager(generate_key(), passive_paths=["/poll"])
+
+
+class Clock:
+    time = 1_800_000_000
+
+    def __call__(self):
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def manager(clock):
+    return SessionManager(generate_key(), idle_timeout=IDLE, passive_paths=PATHS, clock=clock)
+
+
+def ask(browser, *, passive, **changes):
+    session = type(browser.send())(browser.manager, browser.header(), passive)
+    session.update(changes)
+    active = session.is_active()
+    browser.receive(session)
+    return active
+
+
+@pytest.mark.parametrize("changes", [{}, {"seen": 1}], ids=["read", "changed"])
+def test_a_passive_request_does_not_keep_its_session_from_being_idle(manager, clock, changes):
+    browser = Browser(manager)
+    ask(browser, passive=False, name="Ada")
+    clock.time += 540
+    assert ask(browser, passive=True, **changes)
+    clock.time += 59
+    assert ask(browser, passive=True)
+    clock.time += 1
+    assert not ask(browser, passive=True)
+
+
+def test_a_passive_request_saves_what_it_changes(manager, clock):
+    browser = Browser(manager)
+    ask(browser, passive=False, name="Ada")
+    clock.time += 300
+    ask(browser, passive=True, seen=1)
+    assert browser.data() == {"name": "Ada", "seen": 1}
+
+
+def test_a_session_that_a_passive_request_starts_is_in_use_from_then(manager, clock):
+    browser = Browser(manager)
+    ask(browser, passive=True, name="Ada")
+    clock.time += 599
+    assert ask(browser, passive=False)
+
+
+def wsgi(path, clock):
+    def app(environ, start_response):
+        get_current_session().get("name")
+        respond(start_response)
+        return [b""]
+
+    site = WsgiSite(idle_timeout=IDLE, passive_paths=PATHS, clock=clock)
+    client = site.visitor(app, name="Ada")
+    clock.time += 300
+    script, _, rest = path.partition("|")
+    name, info = (part.encode().decode("latin-1") for part in (script, rest))
+    return client.send(SCRIPT_NAME=name, PATH_INFO=info).headers.get_all("Set-Cookie")
+
+
+def asgi(path, clock):
+    async def app(scope, receive, send):
+        scope["session"].get("name")
+        await asgi_respond(send)
+
+    site = AsgiSite(idle_timeout=IDLE, passive_paths=PATHS, clock=clock)
+    client = site.visitor(app, name="Ada")
+    clock.time += 300
+    return client.send(path=path.replace("|", "")).all("set-cookie")
+
+
+@pytest.mark.parametrize("protocol", [wsgi, asgi])
+@pytest.mark.parametrize(("path", "refreshes"), [("|/shop", 1), ("|/poll/x", 0), ("/poll|/x", 0), ("|/näws", 0)])
+def test_the_middleware_knows_passive_paths(protocol, path, refreshes, clock):
+    assert len(protocol(path, clock)) == refreshes
