@@ -60,13 +60,13 @@ class SessionMiddleware:
         self.app = app
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
         self._has_store = self.manager.has_store
+        self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        timeouts = self.manager.timeouts
-        passive = bool(timeouts.passive_paths) and timeouts.is_passive(scope["path"])
+        passive = self._has_passive_paths and self.manager.timeouts.is_passive(scope["path"])
         session = scope["session"] = MappingSession(self.manager, scope["headers"], passive)
         if self._has_store and session.read_waits():
             await asyncio.to_thread(session.read_ahead)

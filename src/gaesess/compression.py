@@ -24,9 +24,7 @@ def shrink(token: Token) -> Token:
 
 
 def expand(token: Token) -> Token:
-    """Return a verified token with its payload as it was. Raises MalformedToken if it is damaged, or too large."""
-    if not token.flags & ZLIB:
-        return token
+    """Return a verified, compressed token as it was. Raises MalformedToken if it is damaged, or too large."""
     unpacker = zlib.decompressobj(_RAW)
     try:
         payload = unpacker.decompress(token.payload, MAX_EXPANDED_BYTES)

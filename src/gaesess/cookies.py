@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from time import gmtime
 
 from gaesess import _impl
@@ -17,6 +18,7 @@ _CHUNK = re.compile(r"\.[0-9]+\Z")
 _DOMAIN = re.compile(r"(?=.{1,254}\Z)\.?[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
 # RFC 6265bis: no controls and no semicolon (4.1.1), no longer than browsers take (5.6). A URL's path has no spaces.
 _PATH = re.compile(r"/[\x21-\x3A\x3C-\x7E]{0,1023}")
+_TWO = [f"{number:02}" for number in range(60)]
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -105,9 +107,16 @@ class CookiePolicy:
 def _age(now: int, expires: int) -> str:
     """Return the attributes that end a cookie: a date (RFC 9110 section 5.6.7) and, where it is known, how long."""
     seconds = min(max(expires - now, 0), MAX_AGE_SECONDS)
-    year, month, day, hour, minute, second, weekday = gmtime(now + seconds)[:7]
-    date = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT"
-    return f"; Expires={date}; Max-Age={seconds}"
+    day, second = divmod(now + seconds, 86400)
+    hour, second = divmod(second, 3600)
+    minute, second = divmod(second, 60)
+    return f"; Expires={_date(day)} {_TWO[hour]}:{_TWO[minute]}:{_TWO[second]} GMT; Max-Age={seconds}"
+
+
+@lru_cache(1000)  # days: more than sessions end on
+def _date(day: int) -> str:
+    year, month, day_of_month, _, _, _, weekday = gmtime(day * 86400)[:7]
+    return f"{_DAYS[weekday]}, {_TWO[day_of_month]} {_MONTHS[month - 1]} {year}"
 
 
 def _default_name(path: str, domain: str | None, secure: bool) -> str:

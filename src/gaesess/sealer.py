@@ -56,9 +56,10 @@ class Sealer:
     def unseal(self, untrusted: bytes, now: int) -> tuple[Token, bool]:
         """Return a token, and whether a retired key has sealed it."""
         try:
-            return _expand(self._unseal(self._currents, untrusted, now)), False
+            token, retired = self._unseal(self._currents, untrusted, now), False
         except UnknownKey:
-            return _expand(self._unseal(self._still_good(now), untrusted, now)), True
+            token, retired = self._unseal(self._still_good(now), untrusted, now), True
+        return _expand(token) if token.flags & ZLIB else token, retired
 
     def unseal_cookies(self, untrusted: str, name: str, now: int) -> tuple[Token | None, int, bool]:
         """Return the token of a Cookie header, how many cookie names are taken, and whether a retired key sealed it.
@@ -73,15 +74,14 @@ class Sealer:
             retired = True
         if found is None:
             return None, 0, False
-        return _expand(found[0]), found[1], retired
+        token, taken = found
+        return _expand(token) if token.flags & ZLIB else token, taken, retired
 
     def _still_good(self, now: int) -> dict[int, Key]:
         return {key.id: key for key, deadline in self._retired if now < deadline}
 
 
 def _expand(token: Token) -> Token:
-    if not token.flags & ZLIB:
-        return token
     from gaesess import compression  # not in every process
 
     return compression.expand(token)

@@ -5,6 +5,7 @@ from gaesess.lazy cimport LazySession
 
 cdef class SessionMiddleware:
     cdef public object app, manager
+    cdef bint _has_passive_paths
 
 
 @cython.final

@@ -48,10 +48,10 @@ class SessionMiddleware:
     ) -> None:
         self.app = app
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
+        self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        timeouts = self.manager.timeouts
-        passive = bool(timeouts.passive_paths) and timeouts.is_passive(_path(environ))
+        passive = self._has_passive_paths and self.manager.timeouts.is_passive(_path(environ))
         session = Session(self.manager, environ.get("HTTP_COOKIE"), passive)
         environ[ENVIRON_KEY] = session
         response = _Response(session, start_response, environ.get("REQUEST_METHOD") == "HEAD")

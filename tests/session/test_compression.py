@@ -33,7 +33,7 @@ def browser(make_manager):
 def test_what_is_shrunk_comes_back_and_is_never_longer(payload):
     token = TOKEN._replace(payload=payload)
     shrunk = shrink(token)
-    assert expand(shrunk) == token
+    assert (expand(shrunk) if shrunk.flags & ZLIB else shrunk) == token
     assert (len(shrunk.payload) < len(payload)) == bool(shrunk.flags & ZLIB)
     assert len(shrunk.payload) <= len(payload)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gaesess import _impl
-from gaesess._core import BROWSER, HEADER_BYTES, POINTER, RECORDED, SECURE, SID_BYTES, SUITE, TAG_BYTES
+from gaesess._core import BROWSER, HEADER_BYTES, POINTER, RECORDED, SECURE, SID_BYTES, SUITE, TAG_BYTES, ZLIB
 from gaesess.demo.app import COOKIE
 from gaesess.errors import MalformedToken
 
@@ -13,7 +13,7 @@ SHOWN_SID_BYTES = 2
 SHOWN_TAG_BYTES = 2
 SHOWN_PAYLOAD_BYTES = 48
 
-_FLAGS = {POINTER: "POINTER", BROWSER: "BROWSER", SECURE: "SECURE", RECORDED: "RECORDED"}
+_FLAGS = {POINTER: "POINTER", ZLIB: "ZLIB", BROWSER: "BROWSER", SECURE: "SECURE", RECORDED: "RECORDED"}
 
 
 class Field(NamedTuple):
