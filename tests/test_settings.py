@@ -19,6 +19,7 @@ EACH = {
     "retired_keys": [],
     "encrypt": True,
     "compress": False,
+    "revocable": True,
     "idle_timeout": timedelta(hours=1),
     "passive_paths": ["/poll"],
     "cookie_name": "another",

@@ -6,7 +6,7 @@ from gaesess.contents cimport Contents
 @cython.final
 @cython.freelist(8)
 cdef class ActiveSession:
-    cdef public object token, home, version, history, cookie
+    cdef public object token, home, version, history, cookie, binding
     cdef public Contents contents
     cdef public list replaced
     cdef public bint unsaved, retired_key, passive

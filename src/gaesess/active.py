@@ -11,6 +11,7 @@ from gaesess.contents import Contents
 if TYPE_CHECKING:
     from gaesess.record import History
     from gaesess.stores.base import Version
+    from gaesess.users import UserId
 
 
 class Home(Enum):
@@ -28,10 +29,12 @@ class ActiveSession:
     the identities given up in this request, whose records end once the new one is safe; with a version where the new
     one goes on from that record. `unsaved` says that it is new, or that a save failed on the way. `cookie` is the token
     that the client has to hear of, if there is one. `retired_key` says that a retired key has sealed it, `passive` that
-    this request does not count as a use of it.
+    this request does not count as a use of it. `binding` is the user whose session it is to be from the next save on,
+    and of which generation (`users.User`), or None for the latest.
     """
 
     __slots__ = (
+        "binding",
         "contents",
         "cookie",
         "history",
@@ -67,6 +70,7 @@ class ActiveSession:
         self.cookie = cookie
         self.retired_key = retired_key
         self.passive = False
+        self.binding: tuple[UserId, int | None] | None = None
 
     def identities(self) -> list[tuple[Token, Version | None]]:
         """Return every identity under which the store may have a record, with that record's version if it is known."""

@@ -57,6 +57,7 @@ class Keyring:
 
         self.cookie = sealer(b"cookie")
         self.record = sealer(b"record")
+        self.user = sealer(b"user")
         self._label_key = _expand(extracted[0], b"label", suite.SUITE, cookie_name.encode())
 
     def label(self, sid: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from gaesess._core import POINTER, Token
+from gaesess._core import Token
 from gaesess.active import ActiveSession
 from gaesess.errors import SessionClosed, StoreUnavailable
 
@@ -131,7 +131,7 @@ class LazySession:
         if not self._unread:
             return False
         token = self._authenticate()
-        return token is not None and bool(token.flags & POINTER)
+        return token is not None and self._manager.authenticator.activation_waits(token)
 
     def read_ahead(self) -> None:
         """Read the session now, in a thread that may wait for the store, so that the first use will not.
@@ -185,7 +185,8 @@ class LazySession:
 
     def _authenticate(self) -> Token | None:
         if self._cookie_header is not None:
-            self._token, self._cookies_taken, self._retired_key = self._manager.authenticate(self._cookie_header)
+            found = self._manager.authenticator.authenticate(self._cookie_header)
+            self._token, self._cookies_taken, self._retired_key = found
             self._cookie_header = None
         return self._token
 
@@ -199,7 +200,7 @@ class LazySession:
 
     def _read(self) -> None:
         token = self._authenticate()
-        self._active = self._manager.activate(token, self._retired_key) if token else None
+        self._active = self._manager.authenticator.activate(token, self._retired_key) if token else None
         if self._passive and self._active:
             self._active.passive = True
         self._unread = False

@@ -1,4 +1,5 @@
 from gaesess.active cimport ActiveSession
+from gaesess.authenticator cimport Authenticator
 from gaesess.cookies cimport CookiePolicy
 from gaesess.placement cimport Placement
 from gaesess.sealer cimport Sealer
@@ -7,14 +8,13 @@ from gaesess.timeouts cimport Timeouts
 
 cdef class SessionManager:
     cdef public CookiePolicy cookie
-    cdef object _clock, _label, _records
+    cdef object _clock, _label, _records, _revocation, _users
     cdef readonly Timeouts timeouts
+    cdef readonly Authenticator authenticator
     cdef Placement _placement
     cdef Sealer _sealer
 
     cpdef now(self)
-    cpdef authenticate(self, cookie_header)
-    cpdef ActiveSession activate(self, token, bint retired_key=*)
     cpdef bint save_waits(self, ActiveSession active) except -1
     cpdef save(self, ActiveSession active, persist=*)
     cpdef set_cookies(self, ActiveSession active, taken)

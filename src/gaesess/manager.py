@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import Literal
 
 from gaesess import _impl, events
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
-from gaesess.active import ActiveSession, Home
-from gaesess.contents import Contents
-from gaesess.cookies import CookiePolicy, HeaderFields, join_cookie_fields
-from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge, StoreUnavailable
+from gaesess.active import ActiveSession
+from gaesess.authenticator import Authenticator
+from gaesess.cookies import CookiePolicy, HeaderFields
+from gaesess.errors import InvalidToken, SessionTooLarge
 from gaesess.keys import Keyring, RetiredKey
 from gaesess.placement import Placement
 from gaesess.recorder import Recorder
 from gaesess.records import Records
+from gaesess.revocation import Revocation
 from gaesess.session import Session
 from gaesess.stores.base import Store, Version
 from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
+from gaesess.users import USER_KEY, UserId, Users, UserSession
 
 
 class SessionManager:
@@ -34,6 +35,8 @@ class SessionManager:
     encrypt: have cookies and records encrypted with AES-256-GCM, not only signed; what is not is refused then.
     compress: have cookies and records compressed where that makes them smaller. Their length then tells of what is in
     them, so never where somebody who sees the length can have texts of his own put beside a secret (as BREACH does).
+    revocable: have a session that lives in its cookie end for good when it ends, wherever copies of the cookie are: the
+    store is asked, at most every 5 seconds per session and process; and `bind_user`, `revoke_user`, `list_sessions`.
     lifetime: how long a session lasts from its start; zero lets its cookie end with the browser.
     idle_timeout: how long it lasts from its last use, if that is less; a request to one of `passive_paths`, or below
     one, is not a use: for pages that ask by themselves, again and again, whether there is anything new.
@@ -59,6 +62,7 @@ class SessionManager:
         retired_keys: Iterable[RetiredKey] = (),
         encrypt: bool = False,
         compress: bool = False,
+        revocable: bool = False,
         idle_timeout: timedelta | None = None,
         passive_paths: Iterable[str] = (),
         cookie_name: str | None = None,
@@ -94,12 +98,26 @@ class SessionManager:
                 raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
             store = store.cache
         self._label = keyring.label
-        self._records = Records(store, keyring, self.now) if store is not None else None
-        recorder = Recorder(self._records, self._label, degrades=outage == "degrade") if self._records else None
+        degrades = outage == "degrade"
+        self._records = Records(store, keyring.record, self._label, self.now) if store is not None else None
+        recorder = Recorder(self._records, self._label, degrades=degrades) if self._records else None
+        self._users: Users | None = None
+        self._revocation: Revocation | None = None
+        if revocable:
+            if store is None or self._records is None:
+                raise ValueError("revocable=True needs a store=, to note there which sessions have ended")
+            users = Records(store, keyring.user, self._label, self.now)
+            self._users = Users(users, self._records, self.now)
+            self._revocation = Revocation(self._records, self._users, self.now, degrades=degrades)
         cookie_bytes = self.cookie.payload_limit(1)
         if cookie_only_threshold is not None:
             cookie_bytes = min(cookie_only_threshold, self.cookie.payload_limit(MAX_CHUNKS))
-        self._placement = Placement(self._records, recorder, cookie_bytes, self._sealer, self.now)
+        self.authenticator = Authenticator(
+            self.cookie.name, self._sealer, self.timeouts, self._records, self._revocation, self.now
+        )
+        self._placement = Placement(
+            self._records, recorder, cookie_bytes, self._sealer, self.now, revocation=self._revocation
+        )
 
     @property
     def has_store(self) -> bool:
@@ -131,72 +149,10 @@ class SessionManager:
         except InvalidToken:
             return session
         flags = POINTER | RECORDED | (SECURE if secure else 0)
-        active = self.activate(Token(flags, expires, self.now(), 0, raw_sid, b""))
+        active = self.authenticator.activate(Token(flags, expires, self.now(), 0, raw_sid, b""))
         if active:
             session.resume(active)
         return session
-
-    def authenticate(self, cookie_header: str | HeaderFields | None) -> tuple[Token | None, int, bool]:
-        """Return the token of a Cookie header, how many cookie names are taken, and whether a retired key sealed it.
-
-        The token is None if there is none to be believed. One that is not is logged, without its contents.
-        """
-        if cookie_header is None:
-            return None, 0, False
-        if not isinstance(cookie_header, str):
-            cookie_header = join_cookie_fields(cookie_header)
-        now = self.now()
-        try:
-            found = self._sealer.unseal_cookies(cookie_header, self.cookie.name, now)
-            token = found[0]
-            if token is not None and self.timeouts.is_idle(token, now):
-                raise ExpiredToken("token has been idle for too long")
-            return found
-        except InvalidToken as error:
-            self._refuse_cookie(error)
-            return None, self._cookies_taken(cookie_header), False
-
-    def _cookies_taken(self, cookie_header: str) -> int:
-        with suppress(InvalidToken):
-            found = _impl.read_cookies(cookie_header, self.cookie.name)
-            return found[1] if found else 0
-        return 0
-
-    def activate(self, token: Token, retired_key: bool = False) -> ActiveSession | None:
-        """Return the session of a verified token, from the store if the token points there; None if there is none.
-
-        Raises StoreUnavailable.
-        """
-        try:
-            if token.flags & POINTER:
-                return self._read_record(token, retired_key)
-            return ActiveSession(token, Contents(token.payload), unsaved=False, retired_key=retired_key)
-        except InvalidToken as error:
-            self._refuse_cookie(error)
-            return None
-
-    def _read_record(self, pointer: Token, retired_key: bool) -> ActiveSession:
-        if self._records is None:
-            raise RecordGone("token points into a store, and there is none")
-        record = self._records.read(pointer)
-        try:
-            contents = Contents(record.token.payload)
-        except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
-            raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
-        token = record.token._replace(issued=pointer.issued)
-        return ActiveSession(
-            token,
-            contents,
-            Home.STORE,
-            record.version,
-            history=record.history,
-            unsaved=False,
-            retired_key=retired_key or record.retired_key,
-        )
-
-    def _refuse_cookie(self, error: InvalidToken) -> None:
-        name = "token_expired" if isinstance(error, ExpiredToken | RecordGone) else "token_refused"
-        events.emit(name, f"ignored the cookie {self.cookie.name}: {error}", cookie=self.cookie.name)
 
     # -- starting and ending
 
@@ -219,6 +175,10 @@ class SessionManager:
 
     def save(self, active: ActiveSession, *, persist: bool = False) -> None:
         """Save a session, as `Placement.save` does."""
+        if active.binding is not None and self._users is not None:
+            user_id, generation = active.binding
+            active.contents.write(USER_KEY, (user_id, self._users.bind(user_id, active.token, generation)))
+            active.binding = None
         try:
             saved = self._placement.save(active, persist=persist)
         except SessionTooLarge as error:
@@ -237,7 +197,7 @@ class SessionManager:
 
     def save_waits(self, active: ActiveSession) -> bool:
         """Return whether to save the session would wait for the store, as `Placement.waits` does."""
-        return self._placement.waits(active)
+        return active.binding is not None or self._placement.waits(active)
 
     def terminate(self, identities: Iterable[tuple[Token, Version | None]]) -> None:
         """End what the store has under these identities. Raises StoreUnavailable."""
@@ -259,6 +219,38 @@ class SessionManager:
         if active.passive or not self.timeouts.wants_refresh(active.token, self.now()):
             return None
         return active.as_cookie()._replace(issued=self.now())
+
+    # -- signing out elsewhere
+
+    def revoke_session(self, sid: str) -> None:
+        """End the session of that id, wherever it lives. Raises StoreUnavailable, and ValueError for what is no id."""
+        self.require_revocable()
+        expires, _, raw_sid = _impl.parse_sid(sid)
+        if expires > self.now():
+            self.terminate([(Token(RECORDED, expires, 0, 0, raw_sid, b""), None)])
+
+    def revoke_user(self, user_id: UserId, except_: Session | None = None) -> None:
+        """Sign out every session that was bound to this user, but the one given. Raises StoreUnavailable."""
+        users, revocation = self.require_revocable()
+        kept = except_._load() if except_ is not None else None
+        generation = users.revoke(user_id, kept.token.sid if kept else None)
+        revocation.forget_all()
+        if kept:
+            kept.contents.write(USER_KEY, (user_id, generation))
+
+    def list_sessions(self, user_id: UserId) -> list[UserSession]:
+        """Return the sessions that were bound to this user and have not ended, the latest last.
+
+        Each of them is looked up. Of more than a thousand only the latest are known. Raises StoreUnavailable.
+        """
+        users, _ = self.require_revocable()
+        return users.sessions(user_id)
+
+    def require_revocable(self) -> tuple[Users, Revocation]:
+        """Return what there is with the setting `revocable`; raise RuntimeError without it."""
+        if self._users is None or self._revocation is None:
+            raise RuntimeError("to sign sessions out elsewhere, set revocable=True, and a store=")
+        return self._users, self._revocation
 
 
 @cache  # once in a process is enough

@@ -6,7 +6,7 @@ from gaesess.sealer cimport Sealer
 
 @cython.final
 cdef class Placement:
-    cdef object _records, _recorder, _now
+    cdef object _records, _recorder, _now, _revocation
     cdef Sealer _sealer
     cdef Py_ssize_t _cookie_bytes
 
@@ -14,5 +14,6 @@ cdef class Placement:
     cdef _save(self, ActiveSession active, bytes payload, bint persist)
     cdef bint _reseal(self, ActiveSession active) except -1
     cdef bint _fits(self, bytes payload, ActiveSession active) except -1
+    cdef bint _leaves_tombstone(self, token) except -1
     cdef _place(self, ActiveSession active, bytes payload, bint persist)
     cdef bint _save_quick(self, ActiveSession active, bytes payload) except -1

@@ -10,6 +10,7 @@ from gaesess.active import ActiveSession, Home
 from gaesess.errors import Conflict, Gone, SessionTerminated, SessionTooLarge, StoreUnavailable
 from gaesess.recorder import Recorder
 from gaesess.records import MAX_REPLAYS, Records
+from gaesess.revocation import Revocation
 from gaesess.sealer import Sealer
 from gaesess.stores.base import MAX_RECORD_BYTES, Version
 
@@ -24,12 +25,15 @@ class Placement:
         cookie_bytes: int,
         sealer: Sealer,
         now: Callable[[], int],
+        *,
+        revocation: Revocation | None,
     ) -> None:
         self._records = records
         self._recorder = recorder
         self._cookie_bytes = cookie_bytes
         self._sealer = sealer
         self._now = now
+        self._revocation = revocation
 
     def save(self, active: ActiveSession, *, persist: bool = False) -> bool:
         """Save a session if it has changed; with `persist` also into the store if it lives in its cookie.
@@ -60,7 +64,7 @@ class Placement:
         payload = active.contents.changed_payload()
         if payload is None and not active.unsaved and not active.retired_key:
             return False
-        if active.version is not None or any(old.flags & RECORDED for old, _ in active.replaced):
+        if active.version is not None or any(self._leaves_tombstone(old) for old, _ in active.replaced):
             return True
         return not self._fits(payload or active.contents.encode(), active)
 
@@ -138,8 +142,9 @@ class Placement:
         try:
             if self._records and version is not None:
                 self._records.retire(old, version, heir=active.token)
-            elif self._records and old.flags & RECORDED:
+            elif self._records and self._leaves_tombstone(old):
                 self._records.end(old)
+            self._forget(old)
             active.replaced.pop(0)
             return True
         except (Conflict, Gone):
@@ -158,5 +163,16 @@ class Placement:
 
     def terminate(self, token: Token, version: Version | None = None) -> None:
         """End what the store has of a session, if it has anything. Raises StoreUnavailable."""
-        if self._records and token.flags & RECORDED:
-            self._records.terminate(token, version)
+        if self._records and self._leaves_tombstone(token):
+            try:
+                self._records.terminate(token, version)
+            finally:  # it may have landed also if it failed
+                self._forget(token)
+
+    def _leaves_tombstone(self, token: Token) -> bool:
+        """Return whether the store is to hear of the end of a session: not of one that nobody has ever heard of."""
+        return bool(token.flags & RECORDED) or (self._revocation is not None and token.revision > 0)
+
+    def _forget(self, token: Token) -> None:
+        if self._revocation is not None:
+            self._revocation.forget(token.sid)

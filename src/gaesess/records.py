@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from gaesess import events
-from gaesess._core import POINTER, Token
+from gaesess._core import POINTER, RECORDED, Token
 from gaesess.errors import (
     Conflict,
     ExpiredToken,
@@ -19,8 +19,8 @@ from gaesess.errors import (
     SessionTerminated,
     StoreUnavailable,
 )
-from gaesess.keys import Keyring
 from gaesess.record import History, Record, frame, tombstone, unframe
+from gaesess.sealer import Sealer
 from gaesess.stores.base import Store, Stored, Version, record_key
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ MAX_REPLAYS = 100  # as many requests as an HTTP/2 connection may have at once (
 class Records:
     """Reads and writes the records of sessions. Every method raises StoreUnavailable if the store cannot answer."""
 
-    def __init__(self, store: Store, keyring: Keyring, now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, sealer: Sealer, label: Callable[[bytes], str], now: Callable[[], int]) -> None:
         self._store = store
-        self._sealer = keyring.record
-        self._label = keyring.label
+        self._sealer = sealer
+        self._label = label
         self._now = now
 
     @property
@@ -63,18 +63,24 @@ class Records:
             raise RecordGone("the session has ended")
         return record
 
-    def latest(self, token: Token) -> Record | None:
-        """Return the record that a write has met with, read past any cache, or None if there is none.
+    def latest(self, token: Token, *, fresh: bool = True) -> Record | None:
+        """Return the record that a write has met with, read past any cache unless it may be old; None if there is none.
 
         Raises SessionTerminated for a tombstone, and StoreUnavailable for what this process cannot read.
         """
-        stored = self._get(token, fresh=True)
+        stored = self._get(token, fresh=fresh)
         record = self._verified(token._replace(revision=0), stored)
         if record is None and stored is not None:
             raise StoreUnavailable("another process has written what this one cannot read; do they have the same keys?")
         if record is not None and record.ended:
             raise SessionTerminated("the session ended while this request was at work")
         return record
+
+    def has_ended(self, token: Token) -> bool:
+        """Return whether the store has a tombstone of a session, or something that nobody can read in its place."""
+        stored = self._get(token)
+        record = self._verified(token._replace(revision=0), stored)
+        return stored is not None and (record is None or record.ended)
 
     def write(self, token: Token, version: Version | None, history: History) -> Version:
         """Add a record, or replace the one at `version`; return the new version.
@@ -115,7 +121,7 @@ class Records:
         """
         for attempt in range(MAX_REPLAYS):
             try:
-                if attempt or version is None:
+                if attempt or (version is None and token.flags & RECORDED):
                     stored = self._get(token, fresh=True)
                     record = self._verified(token._replace(revision=0), stored)
                     if record is not None and record.ended:

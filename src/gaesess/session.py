@@ -10,9 +10,12 @@ from gaesess import _impl
 from gaesess._core import SECURE
 from gaesess.active import ActiveSession, Home
 from gaesess.lazy import LazySession
+from gaesess.users import USER_KEY, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from gaesess.manager import SessionManager
 
 _MISSING = object()
 
@@ -106,7 +109,18 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
             return
         token = self._manager.new_token(expiration_ts, self.is_ssl_only(), keep=active.token)
         replaced = [*active.replaced, (active.token, active.version)]
-        self.resume(ActiveSession(token, active.contents, replaced=replaced, cookie=active.cookie))
+        renewed = ActiveSession(token, active.contents, replaced=replaced, cookie=active.cookie)
+        renewed.binding = active.binding or active.contents.data.get(USER_KEY)
+        self.resume(renewed)
+
+    def bind_user(self, user_id: str | int) -> None:
+        """Say whose session this is: at login, after `regenerate_id`. Then `SessionManager.revoke_user` signs it out.
+
+        It is noted in the store when the session is saved, and in its data under the key "gaesess.user". Raises
+        RuntimeError without the setting `revocable`, TypeError for another type of id.
+        """
+        self._manager.require_revocable()
+        self._writable().binding = checked(user_id), None
 
     def save(self, persist_even_if_using_cookie: bool = False) -> None:
         """Save now what is saved anyway when the headers go out: to know early that it was.
@@ -138,6 +152,11 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
         """Return the absolute end of the session in Unix seconds, 0 if there is none."""
         active = self._load()
         return active.token.expires if active else 0
+
+    @property
+    def manager(self) -> SessionManager:
+        """The manager, which has the other sessions too."""
+        return self._manager
 
     @property
     def sid(self) -> str | None:

@@ -20,6 +20,7 @@ class KeywordSettings(TypedDict, total=False):
     retired_keys: Iterable[RetiredKey]
     encrypt: bool
     compress: bool
+    revocable: bool
     idle_timeout: timedelta | None
     passive_paths: Iterable[str]
     cookie_name: str | None

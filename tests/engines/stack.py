@@ -91,7 +91,7 @@ class Stack:
 
     def lose(self, visitor: Visitor) -> None:
         """Take a visitor's record from Datastore, as when it is restored from a backup, and from memcached."""
-        token = self.app.manager.authenticate(visitor.cookies.header())[0]
+        token = self.app.manager.authenticator.authenticate(visitor.cookies.header())[0]
         assert token is not None
         self.durable.delete(record_key(token.expires, token.sid))
         self.forget()

@@ -32,7 +32,7 @@ class Request:
         self.plan = plan
         self.session = world.managers[process].open(header)
         self.lineage = self.lineage_sent = world.cookies.get(header) if header else None
-        token = world.managers[process].authenticate(header)[0]
+        token = world.managers[process].authenticator.authenticate(header)[0]
         self.sid_sent, self.floor = (format_sid(token), token.revision) if token else ("", 0)
         self.points = token is not None and bool(token.flags & POINTER)
         self.set_cookies: list[str] = []
@@ -211,7 +211,7 @@ class Request:
         header = browser.header()
         if header:
             assert self.lineage
-            token = self.session._manager.authenticate(header)[0]
+            token = self.session._manager.authenticator.authenticate(header)[0]
             sid = format_sid(token)
             assert sid == self.sid_sent or self.lineage is not self.lineage_sent or sid in self.lineage.saved
             assert token.revision <= self.lineage.saved[sid], "a client is told that something was saved that was not"

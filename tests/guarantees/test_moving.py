@@ -91,7 +91,7 @@ class MovingSessions(RuleBasedStateMachine):
             self.world.check_client(self.browser.header())
 
     def points(self, header):
-        token = self.world.durable_alone.authenticate(header)[0]
+        token = self.world.durable_alone.authenticator.authenticate(header)[0]
         return token is not None and bool(token.flags & POINTER)
 
 

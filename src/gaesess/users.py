@@ -1,0 +1,123 @@
+"""What the store knows of a user: his sessions, and since when others than these are signed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+from gaesess import _impl, codec
+from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.record import History, Record
+from gaesess.records import MAX_REPLAYS, Records
+
+USER_KEY = "gaesess.user"  # of a session's data: whose session it is, and of which generation
+MAX_LISTED = 1000  # sessions of one user: about 30 bytes each
+
+UserId = str | int
+
+
+class UserSession(NamedTuple):
+    """A session that was bound to a user: its id as text, and Unix times in seconds."""
+
+    sid: str
+    bound_at: int
+    expires: int
+
+    def __repr__(self) -> str:
+        return f"<UserSession bound at {self.bound_at}>"  # no id: representations end up in logs
+
+
+class User(NamedTuple):
+    """A user's record.
+
+    A session that was bound in an earlier `generation` is signed out, unless it is the one that was `kept` when the
+    generation changed. `sessions` has a row for each: flags, expiry, id, and the time at which it was bound.
+    """
+
+    generation: int = 0
+    kept: bytes | None = None
+    sessions: tuple[tuple[int, int, bytes, int], ...] = ()
+
+    def allows(self, generation: int, sid: bytes) -> bool:
+        """Return whether a session of that generation and id is not signed out."""
+        return generation >= self.generation or sid == self.kept
+
+
+class Users:
+    """Reads and writes the records of users: one each, which stays. Every method raises StoreUnavailable."""
+
+    def __init__(self, records: Records, sessions: Records, now: Callable[[], int]) -> None:
+        self._records = records
+        self._sessions = sessions
+        self._now = now
+
+    def get(self, user_id: UserId) -> User:
+        """Return what is known of a user, as a cache may have it."""
+        return _unpacked(self._records.latest(_identity(user_id), fresh=False))
+
+    def bind(self, user_id: UserId, session: Token, generation: int | None = None) -> int:
+        """Add a session to a user's, and return the generation that it is of: the latest unless it has one already."""
+
+        def add(user: User) -> User:
+            if generation is not None and not user.allows(generation, session.sid):
+                return user
+            row = session.flags & SECURE, session.expires, session.sid, self._now()
+            others = [other for other in user.sessions if other[2] != session.sid and other[1] > self._now()]
+            return user._replace(sessions=(*others, row)[-MAX_LISTED:])
+
+        latest = self._change(user_id, add).generation
+        return latest if generation is None else generation
+
+    def revoke(self, user_id: UserId, kept: bytes | None) -> int:
+        """Sign out all of a user's sessions but the one with the id `kept`; return the generation from now on."""
+
+        def revoke(user: User) -> User:
+            sessions = tuple(row for row in user.sessions if row[2] == kept)
+            return User(user.generation + 1, kept, sessions)
+
+        return self._change(user_id, revoke).generation
+
+    def sessions(self, user_id: UserId) -> list[UserSession]:
+        """Return a user's sessions that have not ended, the latest last."""
+        user = _unpacked(self._records.latest(_identity(user_id)))
+        return [
+            UserSession(_impl.format_sid(expires, bool(flags & SECURE), sid), bound_at, expires)
+            for flags, expires, sid, bound_at in user.sessions
+            if expires > self._now() and not self._sessions.has_ended(Token(flags, expires, 0, 0, sid, b""))
+        ]
+
+    def _change(self, user_id: UserId, change: Callable[[User], User]) -> User:
+        identity = _identity(user_id)
+        for _ in range(MAX_REPLAYS):
+            record = self._records.latest(identity)
+            user = change(_unpacked(record))
+            version, history, revision = (record.version, record.history, record.token.revision) if record else _NEW
+            token = identity._replace(issued=self._now(), revision=revision + 1, payload=codec.dumps({"user": user[:]}))
+            try:
+                self._records.write(token, version, history.continued())
+                return user
+            except (KeyExists, Conflict, Gone):
+                pass
+        raise StoreUnavailable(f"the user's record changed {MAX_REPLAYS} times while it was to be written")
+
+
+_NEW = None, History(), 0
+
+
+def checked(user_id: UserId) -> UserId:
+    """Return a user's id. Raises TypeError for one of a type that might be written in several ways."""
+    if type(user_id) not in (str, int):
+        raise TypeError(f"a user's id is a str or an int, not {type(user_id).__name__}")
+    return user_id
+
+
+def _identity(user_id: UserId) -> Token:
+    """Return what stands for a user in the place of a session: for ever, and by a hash."""
+    handle = sha256(b"gaesess/2 user" + codec.dumps({"id": checked(user_id)})).digest()[:SID_BYTES]
+    return Token(RECORDED, MAX_U32, 0, 0, handle, b"")
+
+
+def _unpacked(record: Record | None) -> User:
+    return User(*codec.loads(record.token.payload)["user"]) if record else User()

@@ -1,0 +1,43 @@
+"""Managers as each process of an application would have one, over one store."""
+
+import pytest
+from browser import Browser
+
+from gaesess import SessionManager, generate_key
+from gaesess.stores.memory import MemoryStore
+from gaesess.testing import FaultyStore
+
+KEY = generate_key()
+
+
+class Clock:
+    time = 1_800_000_000
+
+    def __call__(self):
+        return self.time
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store():
+    return FaultyStore(MemoryStore())
+
+
+@pytest.fixture
+def make_manager(store, clock):
+    def make(**settings):
+        return SessionManager(**{"cookie_key": KEY, "store": store, "clock": clock, "revocable": True, **settings})
+
+    return make
+
+
+@pytest.fixture
+def browser(make_manager):
+    browser = Browser(make_manager())
+    with browser.request() as session:
+        session["name"] = "Ada"
+    return browser
