@@ -24,6 +24,8 @@ LEVELS: Mapping[str, int] = {
     "insecure_cookie": WARNING,  # cookie_secure=False
     "oversize": WARNING,  # a session is too large to be saved
     "data_loss": ERROR,  # the store does not have what a client was told was saved
+    "session_taken_over": INFO,  # one of another library goes on as ours
+    "value_left_out": WARNING,  # such a one had a value that a session cannot hold
     "response_refused": ERROR,  # a middleware answered 503 or 409 in the application's place
 }
 

@@ -80,7 +80,7 @@ class FlaskSession(MappingSession, SessionMixin):
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
         active = self._active
         if active is not None and not active.contents.data and self._changed(active):
-            if self._cookies_taken or active.cookie:
+            if self._cookies_taken or self._old or active.cookie:
                 self.terminate()
             else:
                 self._active = None  # nobody has ever heard of it

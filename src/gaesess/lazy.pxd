@@ -4,7 +4,7 @@ from gaesess.manager cimport SessionManager
 
 cdef class LazySession:
     cdef public SessionManager _manager
-    cdef public object _cookie_header, _outage
+    cdef public object _cookie_header, _old, _outage
     cdef public int _cookies_taken
     cdef public object _token
     cdef public ActiveSession _active

@@ -12,6 +12,7 @@ from gaesess.errors import SessionClosed, StoreUnavailable
 
 if TYPE_CHECKING:
     from gaesess.cookies import HeaderFields
+    from gaesess.legacy.reader import OldSession
     from gaesess.manager import SessionManager
     from gaesess.stores.base import Version
 
@@ -40,6 +41,7 @@ class LazySession:
         "_cookies_taken",
         "_ended",
         "_manager",
+        "_old",
         "_outage",
         "_passive",
         "_retired_key",
@@ -57,6 +59,7 @@ class LazySession:
         self._cookies_taken = 0
         self._token: Token | None = None  # of the cookie
         self._retired_key = False  # has sealed it
+        self._old: OldSession | None = None  # of another library's cookie
         self._unread = True
         self._active: ActiveSession | None = None
         self._outage: StoreUnavailable | None = None  # what `read_ahead` met with
@@ -131,7 +134,9 @@ class LazySession:
         if not self._unread:
             return False
         token = self._authenticate()
-        return token is not None and self._manager.authenticator.activation_waits(token)
+        if token is None:
+            return self._old is not None
+        return self._manager.authenticator.activation_waits(token)
 
     def read_ahead(self) -> None:
         """Read the session now, in a thread that may wait for the store, so that the first use will not.
@@ -167,7 +172,7 @@ class LazySession:
             return self.abandon()
         try:
             self._manager.save(self._active)
-            cookies = self._manager.set_cookies(self._active, self._cookies_taken)
+            cookies = self._set_cookies(self._active)
         except BaseException:
             self._closed = False
             raise
@@ -178,15 +183,26 @@ class LazySession:
         """Close the session without saving it, and return the Set-Cookie values for what was saved or ended before."""
         self._closed = True
         if self._active and self._active.cookie:
-            return self._manager.set_cookies(self._active, self._cookies_taken)
+            return self._set_cookies(self._active)
         if self._signed_out:
-            return self._manager.cookie.delete(0, max(1, self._cookies_taken))
+            return self._manager.cookie.delete(0, max(1, self._cookies_taken)) + self._delete_old()
         return []
+
+    def _set_cookies(self, active: ActiveSession) -> list[str]:
+        cookies = self._manager.set_cookies(active, self._cookies_taken)
+        return cookies + self._delete_old() if cookies else cookies
+
+    def _delete_old(self) -> list[str]:
+        """Delete another library's cookies: they must not bring their session back when ours is gone."""
+        legacy = self._manager.legacy
+        return legacy.delete(self._old) if legacy and self._old else []
 
     def _authenticate(self) -> Token | None:
         if self._cookie_header is not None:
             found = self._manager.authenticator.authenticate(self._cookie_header)
             self._token, self._cookies_taken, self._retired_key = found
+            if self._manager.legacy is not None:
+                self._old = self._manager.legacy.find(self._cookie_header)
             self._cookie_header = None
         return self._token
 
@@ -200,7 +216,11 @@ class LazySession:
 
     def _read(self) -> None:
         token = self._authenticate()
-        self._active = self._manager.authenticator.activate(token, self._retired_key) if token else None
+        legacy = self._manager.legacy
+        if token:
+            self._active = self._manager.authenticator.activate(token, self._retired_key)
+        elif legacy and self._old:
+            self._active = legacy.adopt(self._old)
         if self._passive and self._active:
             self._active.passive = True
         self._unread = False
@@ -209,9 +229,9 @@ class LazySession:
         """Return the identities under which the store may have a record, and versions, without asking the store."""
         self._accessed = True
         identities = self._active.identities() if self._active else []
-        token = self._authenticate()
-        if token and all(token.sid != other.sid for other, _ in identities):
-            identities.append((token, None))
+        for token in (self._authenticate(), self._old.identity if self._old else None):
+            if token and all(token.sid != other.sid for other, _ in identities):
+                identities.append((token, None))
         return identities
 
     def _check_open(self) -> None:

@@ -8,6 +8,7 @@ from gaesess.timeouts cimport Timeouts
 
 cdef class SessionManager:
     cdef public CookiePolicy cookie
+    cdef public object legacy
     cdef object _clock, _label, _records, _revocation, _users
     cdef readonly Timeouts timeouts
     cdef readonly Authenticator authenticator

@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import cache
-from typing import Literal
+from functools import cache, partial
+from typing import TYPE_CHECKING, Literal
 
 from gaesess import _impl, events
 from gaesess._core import BROWSER, MAX_CHUNKS, MAX_U32, POINTER, RECORDED, SECURE, SID_BYTES, Token
@@ -21,9 +21,13 @@ from gaesess.recorder import Recorder
 from gaesess.records import Records
 from gaesess.revocation import Revocation
 from gaesess.session import Session
-from gaesess.stores.base import Store, Version
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, Version
 from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
 from gaesess.users import USER_KEY, UserId, Users, UserSession
+
+if TYPE_CHECKING:
+    from gaesess.legacy.reader import Reader
+    from gaesess.legacy.takeover import Takeover
 
 
 class SessionManager:
@@ -46,6 +50,7 @@ class SessionManager:
     "degrade", which saves in the cache alone until the next save that the durable store takes.
     cookie_only_threshold: how many bytes of session data stay in the cookie, by default as many as one cookie holds.
     cookie_...: see CookiePolicy.
+    legacy: what reads the sessions of another library that are to be taken over, one or several: see `gaesess.legacy`.
 
     Raises ValueError for settings that are missing, unsafe or contradict each other.
     """
@@ -71,6 +76,7 @@ class SessionManager:
         cookie_secure: bool = True,
         cookie_samesite: str = "Lax",
         cookie_partitioned: bool = False,
+        legacy: Reader | Iterable[Reader] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         if encrypt and compress:
@@ -118,11 +124,18 @@ class SessionManager:
         self._placement = Placement(
             self._records, recorder, cookie_bytes, self._sealer, self.now, revocation=self._revocation
         )
+        self.legacy: Takeover | None = None
+        if legacy:
+            from gaesess.legacy.takeover import Takeover  # not in every process
+
+            max_bytes = cookie_bytes if self._records is None else MAX_RECORD_BYTES
+            newborn = partial(self.new_token, None)
+            self.legacy = Takeover(legacy, self.cookie, self._records, newborn, self.now, max_bytes)
 
     @property
     def has_store(self) -> bool:
-        """Return whether sessions may live elsewhere than in their cookies."""
-        return self._records is not None
+        """Return whether sessions may live elsewhere than in our cookies, where to ask may take its time."""
+        return self._records is not None or self.legacy is not None
 
     def now(self) -> int:
         """Return the time in Unix seconds."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gaesess._core import RECORDED, Token
-from gaesess.active import ActiveSession, Home
+from gaesess.active import CONVERTED, ActiveSession, Home
 from gaesess.errors import Conflict, Gone, SessionTerminated, SessionTooLarge, StoreUnavailable
 from gaesess.recorder import Recorder
 from gaesess.records import MAX_REPLAYS, Records
@@ -140,7 +140,10 @@ class Placement:
     def _retire(self, active: ActiveSession, old: Token, version: Version | None) -> bool:
         """Let go of an identity the session has had; False if it came with changes that are to be saved first."""
         try:
-            if self._records and version is not None:
+            if self._records and version is CONVERTED:
+                self._records.bar(old, heir=active.token)
+                active.token = active.token._replace(flags=active.token.flags | RECORDED)  # the store hears of its end
+            elif self._records and version is not None:
                 self._records.retire(old, version, heir=active.token)
             elif self._records and self._leaves_tombstone(old):
                 self._records.end(old)
@@ -165,7 +168,7 @@ class Placement:
         """End what the store has of a session, if it has anything. Raises StoreUnavailable."""
         if self._records and self._leaves_tombstone(token):
             try:
-                self._records.terminate(token, version)
+                self._records.terminate(token, None if version is CONVERTED else version)
             finally:  # it may have landed also if it failed
                 self._forget(token)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_TRIES = 3  # of a write whose outcome is not known
+OVERLAP_SECONDS = 60  # from a session's take-over, for requests on their way with its old cookie: more than they take
 MAX_REPLAYS = 100  # as many requests as an HTTP/2 connection may have at once (RFC 9113 section 6.5.2): each wins once
 
 
@@ -137,6 +138,34 @@ class Records:
                     self._end_in_cache(token)
                     raise
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be terminated")
+
+    def bar(self, old: Token, *, heir: Token) -> None:
+        """Put a tombstone under the identity of another library's session, which goes on as `heir`.
+
+        Raises Conflict if it is barred by now. To bar it again, for another heir too, is no error otherwise.
+        """
+        try:
+            self._put(old, None, tombstone(heir))
+        except KeyExists:
+            if self.is_barred(old):
+                raise Conflict("the session of another library has ended") from None
+        except StoreUnavailable:
+            if not self._is_retired(old, heir):
+                raise
+
+    def is_barred(self, old: Token) -> bool:
+        """Return whether the session of another library is not to be taken over (again).
+
+        Requests that overlap with the first one to do so each may, unless the heir has ended meanwhile.
+        """
+        stored = self._get(old, fresh=True)
+        record = self._verified(old, stored)
+        if stored is None or record is None:
+            return stored is not None  # nobody but us has ever had a record there
+        if record.heir is None or record.token.issued + OVERLAP_SECONDS <= self._now():
+            return True
+        heir = self._verified(record.heir._replace(revision=0), self._get(record.heir, fresh=True))
+        return heir is not None and heir.ended
 
     def delete(self, token: Token) -> None:
         """Delete a record that nobody knows of."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gaesess.keys import RetiredKey
 from gaesess.manager import SessionManager
 from gaesess.stores.base import Store
+
+if TYPE_CHECKING:
+    from gaesess.legacy.reader import Reader
 
 
 class KeywordSettings(TypedDict, total=False):
@@ -29,6 +32,7 @@ class KeywordSettings(TypedDict, total=False):
     cookie_secure: bool
     cookie_samesite: str
     cookie_partitioned: bool
+    legacy: Reader | Iterable[Reader]
     clock: Callable[[], float]
 
 
