@@ -24,6 +24,8 @@ NDB = {"google.cloud", "grpc", "pymemcache"}  # with what google-cloud-ndb impor
 OWN = {
     "gaesess.django": {"asgiref", "django"},
     "gaesess.flask": {"flask", "werkzeug"},
+    "gaesess.legacy.appengine": {"google.appengine"},
+    "gaesess.legacy.datastore": NDB,
     "gaesess.ndb_values": NDB,
     "gaesess.stores._datastore_calls": NDB,
     "gaesess.stores.appengine": {"google.appengine"},

@@ -1,10 +1,10 @@
 """Settings in a dictionary: every one is known by its name, and what is wrong with one is said."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from gaesess import SessionManager, generate_key
+from gaesess import SessionManager, generate_key, legacy
 from gaesess.settings import NAMES, manager_from
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -28,6 +28,7 @@ EACH = {
     "cookie_secure": True,
     "cookie_samesite": "Strict",
     "cookie_partitioned": True,
+    "legacy": legacy.accept(cookie_key=generate_key(), until=datetime(2030, 1, 1, tzinfo=timezone.utc)),
     "clock": lambda: 1_000_000_000,
 }
 
