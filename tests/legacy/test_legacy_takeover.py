@@ -8,6 +8,7 @@ from gae_sessions_1_07 import NOW, cookie_value, cookies, dump, make_sid, sessio
 
 from gaesess import Home, SessionManager, SessionTerminated, SessionTooLarge, StoreUnavailable, generate_key, legacy
 from gaesess.stores.base import record_key
+from gaesess.stores.sqlite import SQLiteStore
 
 SID = make_sid(NOW + 86_400)
 
@@ -155,6 +156,18 @@ def test_sign_out_in_the_same_request_bars_the_old_id_at_once(browser, copy):
     assert copy.data() == {}
 
 
+def test_sign_out_works_on_a_store_that_wants_versions_of_its_own(make_manager, visitor, tmp_path):
+    store = SQLiteStore(tmp_path / "sessions.sqlite3")
+    browser = visitor(make_manager(store=store))
+    old = dict(browser.cookies)
+    with browser.request() as session:
+        assert session["user"] == 7
+        session.terminate()
+    browser.cookies = old
+    assert browser.data() == {}
+    store.close()
+
+
 def test_sign_out_without_a_look_at_the_session_does_too(browser, copy):
     with browser.request() as session:
         session.terminate()
@@ -291,6 +304,21 @@ def test_a_tombstone_whose_reply_was_lost_does_no_harm(browser, store):
 
     store.store.add = lose_the_reply
     browser.receive(session)
+    assert browser.data() == {"user": 7}
+
+
+def test_a_tombstone_that_did_not_land_is_an_outage_and_leaves_the_old_cookies(browser, store, monkeypatch):
+    session = browser.send()
+    assert session["user"] == 7
+
+    def fail(*arguments, **options):
+        raise StoreUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.store, "add", fail)
+        with pytest.raises(StoreUnavailable):
+            session.commit()
+    assert session.abandon() == []
     assert browser.data() == {"user": 7}
 
 

@@ -48,11 +48,10 @@ class _Django(Reader):
             return None
         try:
             data = self._signer.unsign_object(cookie)
-            ends = signing.b62_decode(cookie.split(":")[-2]) + self._seconds
-            if expiry := data.pop("_session_expiry", None):  # seconds, or a time in ISO 8601
-                seconds = type(expiry) is int
-                end = ends - self._seconds + expiry if seconds else datetime.fromisoformat(expiry).timestamp()
-                ends = min(ends, int(end))
+            signed_at = signing.b62_decode(cookie.split(":")[-2])
+            expiry = data.pop("_session_expiry", None)  # by set_expiry: seconds, or a time in ISO 8601
+            age = datetime.fromisoformat(expiry).timestamp() - signed_at if isinstance(expiry, str) else expiry
+            ends = signed_at + int(min(age or self._seconds, self._seconds))
         except (signing.BadSignature, AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
             raise BadSignature(f"cookie of Django is not to be believed: {type(error).__name__}") from None
         if ends <= now:
