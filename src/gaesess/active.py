@@ -30,10 +30,10 @@ class ActiveSession:
     `token` is its identity, and what was last read or saved. `version` is that of its record in the store, None if it
     is not known to have one, and `history` is the record's, None if the session comes from its cookie. `replaced` are
     the identities given up in this request, whose records end once the new one is safe; with a version where the new
-    one goes on from that record, or CONVERTED. `unsaved` says that it is new, or that a save failed on the way. `cookie`
-    is the token that the client has to hear of, if there is one. `retired_key` says that a retired key has sealed it,
-    `passive` that this request does not count as a use of it. `binding` is the user whose session it is to be from the
-    next save on, and of which generation (`users.User`), or None for the latest.
+    one goes on from that record, or CONVERTED. `unsaved` says that it is new, or that a save failed on the way.
+    `cookie` is the token that the client has to hear of, if there is one. `retired_key` says that a retired key has
+    sealed it, `passive` that this request does not count as a use of it. `binding` is the user whose session it is to
+    be from the next save on, and of which generation (`users.User`), or None for the latest.
     """
 
     __slots__ = (
