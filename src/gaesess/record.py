@@ -6,8 +6,8 @@ import os
 import struct
 from typing import NamedTuple
 
-from gaesess._core import Token
-from gaesess.errors import StoreUnavailable
+from gaesess._core import SID_BYTES, Token
+from gaesess.errors import MalformedToken, StoreUnavailable
 from gaesess.stores.base import Version
 
 WRITE_ID_BYTES = 8
@@ -86,10 +86,20 @@ def tombstone(heir: Token | None) -> bytes:
 
 
 def unframe(token: Token, version: Version) -> Record:
-    """Return the record that was stored with this verified token."""
+    """Return the record that was stored with this verified token. Raises MalformedToken if its payload is no frame."""
     flags, expires, issued, revision, sid, payload = token
-    count, cookie_revision = _FRAME.unpack_from(payload)
+    count = payload[0] if payload else 0
     end = _FRAME.size + count * WRITE_ID_BYTES
+    if len(payload) < end:
+        raise MalformedToken("record is cut short")
+    _, cookie_revision = _FRAME.unpack_from(payload)
     history, data = History(payload[_FRAME.size : end], cookie_revision), payload[end:]
-    heir = token._replace(expires=int.from_bytes(data[:4], "big"), sid=data[4:]) if data and not count else None
+    heir = _heir(token, data) if data and not count else None
     return Record(Token(flags, expires, issued, revision, sid, data), version, history, heir)
+
+
+def _heir(token: Token, data: bytes) -> Token:
+    heir = token._replace(expires=int.from_bytes(data[:4], "big"), sid=data[4:])
+    if not heir.expires or len(heir.sid) != SID_BYTES or heir.sid == token.sid:
+        raise MalformedToken("record has an heir that cannot be")
+    return heir

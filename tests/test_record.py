@@ -1,0 +1,44 @@
+"""What a record's payload is: a frame, or refused whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from gaesess._core import Token
+from gaesess.errors import MalformedToken
+from gaesess.record import History, frame, tombstone, unframe
+
+TOKEN = Token(0, 1_800_000_060, 1_800_000_000, 2, bytes(range(16)), b"")
+HEIR = TOKEN._replace(sid=bytes(range(1, 17)))
+WRITTEN = frame(b"data", History(bytes(16), 1))
+ENDED = tombstone(HEIR)
+
+
+def read(payload):
+    return unframe(TOKEN._replace(payload=payload), version=1)
+
+
+def test_a_written_record_comes_back():
+    record = read(WRITTEN)
+    assert (record.token, record.history, record.heir) == (TOKEN._replace(payload=b"data"), History(bytes(16), 1), None)
+
+
+def test_the_heir_of_an_ended_session_comes_back():
+    heir = read(ENDED).heir
+    assert (heir.expires, heir.sid) == (HEIR.expires, HEIR.sid)
+
+
+@pytest.mark.parametrize("size", range(5 + 16))
+def test_a_frame_that_is_cut_short_is_malformed(size):
+    with pytest.raises(MalformedToken, match="cut short"):
+        read(WRITTEN[:size])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [ENDED[:-1], ENDED + b"\0", tombstone(HEIR._replace(expires=0)), tombstone(TOKEN)],
+    ids=["short", "long", "expired before all time", "itself"],
+)
+def test_an_heir_that_cannot_be_is_malformed(payload):
+    with pytest.raises(MalformedToken, match="heir"):
+        read(payload)
