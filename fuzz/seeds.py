@@ -1,0 +1,103 @@
+"""`python -m fuzz.seeds`: writes the corpus that the fuzzer starts from, of what the library itself makes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fuzz.targets import KEY_ID, NAMES, NOW, SECRET, TOKEN
+from gaesess import _core, codec
+from gaesess._core import BROWSER, POINTER, SECURE, ZLIB
+from gaesess.record import History, frame, tombstone
+
+CORPUS = Path(__file__).parent / "corpus"
+KEY = _core.prepare_key(KEY_ID, SECRET)
+MOMENT = datetime(2026, 10, 25, 2, 30, 0, 123456)
+VALUES = {
+    "plain": [None, True, 1, -1.5, "text", b"bytes"],
+    "containers": {"list": [1, [2]], "tuple": (1, (2, ())), 3: {"deeper": {}}},
+    "sets": [{1, "1", (1,)}, frozenset({frozenset({1})})],
+    "big-integers": [2**64, -(2**70)],
+    "numbers": [Decimal("1.10"), Decimal("NaN"), complex(1, -0.0), float("nan")],
+    "dates": [MOMENT, MOMENT.date(), time(1, 2, 3, fold=1), timedelta(days=-1, microseconds=1), date.max],
+    "zones": [MOMENT.replace(tzinfo=zone) for zone in (timezone.utc, timezone(timedelta(hours=1), "CET"))],
+    "zone-by-name": MOMENT.replace(tzinfo=ZoneInfo("Europe/Paris")),
+    "uuid": UUID(int=2**127),
+    "surrogate": "\ud800",
+}
+
+
+def header() -> Iterator[tuple[str, bytes]]:
+    for name in NAMES:
+        yield f"whole-{name}", cookies(name, 1, 1)
+        yield f"chunks-{name}", cookies(name, 3, 3)
+        yield f"left-over-{name}", cookies(name, 2, 3)
+        yield f"lacks-one-{name}", cookies(name, 3, 2)
+    yield "twice", b"s=IQcAAQ; s=IQcAAQ"
+    yield "other-names", b"theme=dark; xs=1; s.20=1; s.01=1; s.x=1; s"
+
+
+def cookies(name: str, chunks: int, written: int) -> bytes:
+    """Return a Cookie header with a token that says it is in `chunks`, and is written in another number of them."""
+    text = _core.encode(_core.seal(KEY, TOKEN._replace(payload=bytes(12)), chunks))
+    return "; ".join(["a=b", *_core.write_cookies(name, text, "", -(-len(text) // written))]).encode()
+
+
+def token() -> Iterator[tuple[str, bytes]]:
+    yield "whole", _core.seal(KEY, TOKEN, 1)
+    for name, sealed in {
+        "inline": TOKEN,
+        "pointer": TOKEN._replace(flags=POINTER, payload=b""),
+        "all-flags": TOKEN._replace(flags=ZLIB | BROWSER | SECURE),
+        "expired": TOKEN._replace(expires=NOW),
+    }.items():
+        yield f"fields-{name}", _core.seal(KEY, sealed, 20)[2:-32]
+
+
+def sid() -> Iterator[tuple[str, bytes]]:
+    yield "any-connection", _core.format_sid(NOW, False, bytes(range(16))).encode()
+    yield "tls-only", _core.format_sid(1, True, bytes(16)).encode()
+    yield "other-digits", "١٨٠٠٠٠٠٠٠٠_00112233445566778899aabbccddeeff".encode()
+    yield "not-canonical", b"1_80000000S00 112233445566778899AABBCCDDEEF"
+
+
+def record() -> Iterator[tuple[str, bytes]]:
+    data = codec.dumps({"key": "value"})
+    written = frame(data, History(bytes(16), 1))
+    yield "written-twice", bytes([0, 2]) + written
+    yield "older-than-the-cookie", bytes([0, 0]) + written
+    packer = zlib.compressobj(wbits=-15)
+    yield "compressed", bytes([ZLIB, 2]) + packer.compress(written) + packer.flush()
+    yield "ended", bytes([0, 2]) + tombstone(None)
+    yield "ended-with-an-heir", bytes([0, 2]) + tombstone(TOKEN._replace(sid=bytes(range(16))))
+    yield "more-writes-than-bytes", bytes([0, 2]) + struct.pack("!BI", 255, 0) + data
+    yield "no-frame", bytes([0, 2, 0])
+    yield "no-payload", bytes([POINTER, 2])
+    yield "no-heir", bytes([0, 2]) + tombstone(None) + b"heir"
+    yield "its-own-heir", bytes([0, 2]) + tombstone(TOKEN)
+
+
+def codec_() -> Iterator[tuple[str, bytes]]:
+    for name, value in VALUES.items():
+        yield name, codec.dumps({name: value})
+
+
+SEEDS = {"header": header, "token": token, "sid": sid, "record": record, "codec": codec_}
+
+
+def write(folder: Path) -> None:
+    """Write each target's seeds to a folder of its own."""
+    for target, seeds in SEEDS.items():
+        (folder / target).mkdir(parents=True, exist_ok=True)
+        for name, data in seeds():
+            (folder / target / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    write(CORPUS)

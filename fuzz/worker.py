@@ -1,0 +1,17 @@
+"""`python -m fuzz.worker TARGET [LIBFUZZER ARGUMENT ...]`: fuzzes one target, in a process that libFuzzer will end."""
+
+import logging
+import os
+import sys
+
+os.environ["GAESESS_PURE"] = "1"  # what is compiled shows no coverage; its twin leads the fuzzer
+
+import atheris
+
+with atheris.instrument_imports(include=["gaesess"]):
+    from fuzz import targets
+
+logging.disable()  # every record that is refused is logged
+target, *arguments = sys.argv[1:]
+atheris.Setup([sys.argv[0], *arguments], getattr(targets, target))
+atheris.Fuzz()
