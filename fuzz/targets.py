@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from fuzz.twins import CODECS, CORES, SEALERS
@@ -131,7 +130,7 @@ def _records(core: Any, key: Any, sealer: Any, stored: Token) -> Records:
     """Return the records of a store that holds one."""
     store, seal = MemoryStore(), sealer.Sealer(core, key, [], compress=False)
     store.put(record_key(stored.expires, stored.sid), seal.seal(stored), expires_at=stored.expires)
-    return Records(store, SimpleNamespace(record=seal, label=bytes.hex), lambda: NOW)  # type: ignore[arg-type]
+    return Records(store, seal, bytes.hex, lambda: NOW)
 
 
 def _seen(value: Any) -> str:
