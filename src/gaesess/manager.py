@@ -98,11 +98,7 @@ class SessionManager:
         keyring = Keyring(cookie_key, retired_keys, cookie_name=self.cookie.name, encrypt=encrypt, compress=compress)
         self._sealer = keyring.cookie
         if no_datastore and store is not None:
-            from gaesess.stores.tiered import TieredStore  # not in every process
-
-            if not isinstance(store, TieredStore):
-                raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
-            store = store.cache
+            store = _cache_of(store)
         self._label = keyring.label
         degrades = outage == "degrade"
         self._records = Records(store, keyring.record, self._label, self.now) if store is not None else None
@@ -264,6 +260,14 @@ class SessionManager:
         if self._users is None or self._revocation is None:
             raise RuntimeError("to sign sessions out elsewhere, set revocable=True, and a store=")
         return self._users, self._revocation
+
+
+def _cache_of(store: Store) -> Store:
+    from gaesess.stores.tiered import TieredStore  # not in every process
+
+    if not isinstance(store, TieredStore):
+        raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
+    return store.cache
 
 
 @cache  # once in a process is enough
