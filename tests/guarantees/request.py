@@ -80,8 +80,19 @@ class Request:
         assert lineage.ending or self.sid_sent in lineage.given_up, "a living session is shown as none"
         self.lineage = None
 
+    def shows_what_was_left_behind(self) -> bool:
+        """Say whether it reads the store while all of the session is in its client's cookie.
+
+        There may be a write whose reply was lost, and which the client therefore knows nothing of: a stated limit.
+        """
+        assert self.lineage
+        token = self.session._manager.authenticator.authenticate(self.lineage.header)[0]
+        return self.session.home is Home.STORE and token is not None and not token.flags & POINTER
+
     def see(self) -> None:
         assert self.lineage
+        if not self.plan and self.shows_what_was_left_behind():
+            return
         revision = (self.session.sid, self.session.revision, self.session.home)
         self.lineage.see(self.world.tick(), revision, frozen(dict(self.session)))
 
