@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import errno
 import math
 import os
 import struct
@@ -446,6 +447,22 @@ def test_of_damaged_session_data_a_dict_is_read_or_malformed_token_raised(payloa
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     read_or_refuse(bytes(damaged))
+
+
+@pytest.mark.parametrize("key", ["Europe", "x" * 300], ids=["a folder", "too long for a file name"])
+def test_a_time_zone_that_cannot_be_is_malformed(key: str) -> None:
+    pytest.importorskip("tzdata")  # where the system has no such zone, it is asked, and opens whatever it is told to
+    with pytest.raises(MalformedToken, match="time zone"):
+        codec.loads(extension(7, 1, 2, 3, 4, 0, key))
+
+
+def test_a_time_zone_that_cannot_be_read_now_is_not_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_files(key: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("zoneinfo.ZoneInfo", no_more_files)
+    with pytest.raises(OSError, match="Too many open files"):
+        codec.loads(extension(7, 1, 2, 3, 4, 0, "Europe/Paris"))
 
 
 @pytest.mark.parametrize("opening", [b"\x91", b"\x92\xc7\x00\x02", b"\x81\x01", b"\x93\xc7\x00\x0e\xa5point"])

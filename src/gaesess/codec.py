@@ -12,11 +12,12 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Hashable, Iterable
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from msgpack import ExtType, Packer, Timestamp, packb, unpackb
 
+from gaesess import zones
 from gaesess.errors import MalformedToken
 
 T = TypeVar("T")
@@ -30,7 +31,6 @@ _CONTAINERS: frozenset[type] = frozenset({list, tuple, set, frozenset, dict})
 _LOOKALIKES: frozenset[type] = frozenset(
     {bytearray, memoryview, ExtType, Timestamp, getattr(builtins, "frozendict", bytearray)}
 )
-_MICROSECOND = timedelta(microseconds=1)
 
 _BIG_INT, _TUPLE, _SET, _FROZENSET = 1, 2, 3, 4
 _DATETIME, _DATE, _TIME, _TIMEDELTA = 5, 6, 7, 8
@@ -226,35 +226,12 @@ def _dump_int(value: int) -> Iterable[Any]:
     return [value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)]
 
 
-def _dump_zone(zone: tzinfo | None) -> list[int | str]:
-    if zone is None:
-        return []
-    if type(zone) is timezone:
-        offset, name = zone.utcoffset(None), zone.tzname(None)
-        return [offset // _MICROSECOND, *([] if name == timezone(offset).tzname(None) else [name])]
-    from zoneinfo import ZoneInfo
-
-    if type(zone) is ZoneInfo and zone.key is not None:
-        return [zone.key]
-    raise TypeError(
-        f"time zones of type {_name(type(zone))} are not supported; use datetime's or a zoneinfo with a key"
-    )
-
-
-def _load_zone(zone: int | str | None = None, *name: str) -> tzinfo | None:
-    if isinstance(zone, str):
-        from zoneinfo import ZoneInfo
-
-        return ZoneInfo(zone)
-    return zone if zone is None else timezone(zone * _MICROSECOND, *name)
-
-
 def _dump_time(value: time | datetime) -> Iterable[Any]:
-    return [value.hour, value.minute, value.second, value.microsecond, value.fold, *_dump_zone(value.tzinfo)]
+    return [value.hour, value.minute, value.second, value.microsecond, value.fold, *zones.dump(value.tzinfo)]
 
 
 def _load_time(hour: int, minute: int, second: int, microsecond: int, fold: int, *zone: Any) -> time:
-    return time(hour, minute, second, microsecond, _load_zone(*zone), fold=fold)
+    return time(hour, minute, second, microsecond, zones.load(*zone), fold=fold)
 
 
 def _load_decimal(digits: str) -> Any:
