@@ -86,6 +86,8 @@ def record() -> Iterator[tuple[str, bytes]]:
 def codec_() -> Iterator[tuple[str, bytes]]:
     for name, value in VALUES.items():
         yield name, codec.dumps({name: value})
+    in_paris = codec.dumps({"zone": VALUES["zone-by-name"]})
+    yield "zone-that-is-a-folder", in_paris.replace(b"\xacEurope/Paris", b"\xa6Europe")
 
 
 SEEDS = {"header": header, "token": token, "sid": sid, "record": record, "codec": codec_}
