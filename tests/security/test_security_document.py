@@ -16,7 +16,7 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda docum
 
 
 @cache
-def tests_in(path):
+def functions_of(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return {function.name for function in functions if function.name.startswith("test_")}
@@ -25,7 +25,7 @@ def tests_in(path):
 @pytest.mark.parametrize(("path", "name"), NAMED, ids="::".join)
 def test_a_test_that_is_named_exists(path, name):
     assert (ROOT / path).is_file()
-    assert not name or name in tests_in(ROOT / path)
+    assert not name or name in functions_of(ROOT / path)
 
 
 def test_every_test_of_an_attack_is_named():
@@ -33,7 +33,7 @@ def test_every_test_of_an_attack_is_named():
         (path.relative_to(ROOT).as_posix(), name)
         for path in Path(__file__).parent.glob("test_*.py")
         if path != Path(__file__)
-        for name in tests_in(path)
+        for name in functions_of(path)
     }
     assert tests - set(NAMED) == set()
 
