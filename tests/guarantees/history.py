@@ -31,7 +31,7 @@ class Lineage:
         """Note what a request was shown of it: the same to all who are shown that revision, and what it once held."""
         known = self.states.setdefault(revision, state)
         if known is state:
-            self.operations.append(Operation(0, now, lambda before: before if before == state else None))
+            self.operations.append(Operation(0, now, lambda before: before if before == state else None, reads=True))
         else:
             assert known == state, "two requests are shown different data as the same revision"
 

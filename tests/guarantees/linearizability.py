@@ -6,9 +6,10 @@ After Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with a m
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import NamedTuple, TypeVar
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
 
-State = TypeVar("State", bound=Hashable)
 NEVER = float("inf")
 
 
@@ -24,28 +25,41 @@ class Operation(NamedTuple):
     apply: Callable[[Hashable], Hashable | None]
     certain: bool = True
     after: Operation | None = None
+    reads: bool = False  # and never changes the state
 
 
 def explains(operations: Iterable[Operation], before: Hashable, after: Callable[[Hashable], bool]) -> bool:
-    """Return whether some order of the operations leads from the state `before` to one that `after` accepts."""
-    tried: set[tuple[frozenset[int], Hashable]] = set()
-    numbered = dict(enumerate(operations))
+    """Return whether some order of the operations leads from the state `before` to one that `after` accepts.
 
-    def search(left: frozenset[int], state: Hashable) -> bool:
+    Orders in which the fewest of those had an effect whose outcome is not known are tried first: of many, few have.
+    """
+    numbered = dict(enumerate(operations))
+    tried: set[tuple[frozenset[int], Hashable]] = set()
+    found = count()
+    to_try = [(0, next(found), frozenset(numbered), before)]
+    while to_try:
+        uncertain, _, left, state = heappop(to_try)
         if (left, state) in tried:
-            return False
+            continue
         tried.add((left, state))
         if after(state) and not any(numbered[number].certain for number in left):
             return True
-        first_end = min((numbered[number].ended for number in left), default=NEVER)
-        for number in left:
-            if numbered[number].began <= first_end and not waits(number, left):
-                changed = numbered[number].apply(state)
-                if changed is not None and search(left - {number}, changed):
-                    return True
-        return False
+        for number, changed in _nexts(numbered, left, state):
+            heappush(to_try, (uncertain + (not numbered[number].certain), -next(found), left - {number}, changed))
+    return False
 
-    def waits(number: int, left: frozenset[int]) -> bool:
-        return any(numbered[other] is numbered[number].after for other in left)
 
-    return search(frozenset(numbered), before)
+def _nexts(numbered: dict[int, Operation], left: frozenset[int], state: Hashable) -> list[tuple[int, Hashable]]:
+    """Return the operations that can come next, and the states after them."""
+    first_end = min((numbered[number].ended for number in left), default=NEVER)
+    nexts = []
+    for number in left:
+        operation = numbered[number]
+        if operation.began > first_end or any(numbered[other] is operation.after for other in left):
+            continue
+        changed = operation.apply(state)
+        if changed is not None and operation.reads:
+            return [(number, changed)]  # it stands in nobody's way, so there is no need to try it later
+        if changed is not None:
+            nexts.append((number, changed))
+    return nexts
