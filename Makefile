@@ -68,7 +68,7 @@ bench: $(BENCH)/installed
 fuzz: $(FUZZ)/installed
 	$(FUZZ)/bin/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
-# The compiled modules under AddressSanitizer and UndefinedBehaviorSanitizer, in three and a half minutes. Left out are
+# The compiled modules under AddressSanitizer and UndefinedBehaviorSanitizer, in some four minutes. Left out are
 # tests with browsers, with App Engine's development server and with emulators, which run other programs than ours and
 # would have those preload libasan; and tests with greenlets, whose copies of the stack AddressSanitizer takes for errors.
 # (--capture=sys: what the sanitizers say before they end the process is to be seen.)
