@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from gaesess._core import BROWSER, POINTER, SECURE, ZLIB
 from gaesess.record import History, frame, tombstone
 
 CORPUS = Path(__file__).parent / "corpus"
+PYTHON2_PICKLES = Path(__file__).parents[1] / "tests" / "legacy" / "python2_pickles.json"
 KEY = _core.prepare_key(KEY_ID, SECRET)
 MOMENT = datetime(2026, 10, 25, 2, 30, 0, 123456)
 VALUES = {
@@ -90,7 +93,21 @@ def codec_() -> Iterator[tuple[str, bytes]]:
     yield "zone-that-is-a-folder", in_paris.replace(b"\xacEurope/Paris", b"\xa6Europe")
 
 
-SEEDS = {"header": header, "token": token, "sid": sid, "record": record, "codec": codec_}
+def gae_sessions() -> Iterator[tuple[str, bytes]]:
+    for case in json.loads(PYTHON2_PICKLES.read_text()):
+        pickled = base64.b64decode(case["pickle"])
+        if len(pickled) <= 200:  # what is longer has more of the same
+            yield case["name"].replace(" ", "-"), pickled
+
+
+SEEDS = {
+    "header": header,
+    "token": token,
+    "sid": sid,
+    "record": record,
+    "codec": codec_,
+    "gae_sessions": gae_sessions,
+}
 
 
 def write(folder: Path) -> None:

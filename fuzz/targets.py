@@ -10,6 +10,7 @@ from fuzz.twins import CODECS, CORES, SEALERS
 from gaesess import _core, encryption
 from gaesess._core import HEADER_BYTES, POINTER, SID_BYTES, Token
 from gaesess.errors import InvalidToken, MalformedToken, SessionTerminated, StoreUnavailable
+from gaesess.legacy.pickles import session_data
 from gaesess.records import Records
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
@@ -91,7 +92,14 @@ def codec(data: bytes) -> None:
     _check_written(loaded, (TypeError, ValueError))  # too deep, or a mark of a type where no type is
 
 
-TARGETS = (header, token, sid, record, codec)
+def gae_sessions(data: bytes) -> None:
+    """Read a pickle of gae-sessions 1.07, and write what was read as session data."""
+    read = _answer(MalformedToken, partial(session_data, data))
+    if not isinstance(read, MalformedToken):
+        _check_written([read] * len(CODECS), ())
+
+
+TARGETS = (header, token, sid, record, codec, gae_sessions)
 
 
 def _agreed(errors: Errors, calls: list[Callable[[], Any]]) -> Any:
