@@ -111,6 +111,8 @@ class Placement:
         """Return whether the cookie holds that much, compressed if it is set so."""
         if len(payload) <= self._cookie_bytes:
             return True
+        if len(payload) > MAX_RECORD_BYTES:  # however small it is made: more is never decompressed
+            return False
         return len(self._sealer.shrink(active.token._replace(payload=payload)).payload) <= self._cookie_bytes
 
     def _write_record(self, active: ActiveSession, token: Token, fits: bool) -> bool:

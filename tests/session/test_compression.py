@@ -112,3 +112,11 @@ def test_a_genuine_token_that_does_not_decompress_is_refused(payload):
 def test_as_much_as_is_ever_written_decompresses():
     data = bytes(MAX_EXPANDED_BYTES)
     assert expand(TOKEN._replace(flags=ZLIB, payload=deflate(data))).payload == data
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+def test_what_is_too_large_to_be_decompressed_is_never_put_into_a_cookie(make_manager, store, with_store):
+    session = make_manager(compress=True, store=store if with_store else None).open(None)
+    session["filler"] = "x" * (MAX_EXPANDED_BYTES + 1)
+    with pytest.raises(SessionTooLarge):
+        session.commit()
