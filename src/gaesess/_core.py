@@ -63,6 +63,9 @@ class Token(NamedTuple):
     sid: bytes
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"<Token revision={self.revision}>"  # no id and no data: representations end up in logs
+
 
 class MacKey(NamedTuple):
     """An HMAC key prepared once: the two padded blocks of RFC 2104, and the id that tokens name it by."""

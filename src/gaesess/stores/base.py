@@ -38,6 +38,9 @@ class Stored(NamedTuple):
     data: bytes
     version: Version
 
+    def __repr__(self) -> str:
+        return f"<Stored version={self.version}>"  # no record, which has the session's id and its data in it
+
 
 class Store(Protocol):
     """Keeps sealed records, as opaque bytes, by key.
