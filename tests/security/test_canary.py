@@ -244,7 +244,7 @@ def test_nothing_is_told_of_a_session_that_another_request_ends(make_site, watch
 
 
 def test_nothing_is_told_of_a_record_that_is_not_to_be_believed(make_site, watch):
-    site, cookies = make_site(BIG)
+    site, _ = make_site(BIG)
     other = site.visitor(None, user=USER, card=BIG).cookies
     watch.learn(SessionManager(**site.settings), other)
     poisoned = Poisoned()
