@@ -45,7 +45,7 @@ def token(data: bytes) -> None:
     signed, encrypted = genuine(data)
     unsealed = _unsealed(signed)
     decrypted = _answer(InvalidToken, partial(encryption.unseal, {KEY_ID: _CIPHER_KEY}, encrypted, NOW))
-    assert repr(decrypted) == repr(unsealed)
+    assert _seen(decrypted) == _seen(unsealed)
     if isinstance(unsealed, Token):
         for core, keys in zip(CORES, _KEYS, strict=True):
             assert core.seal(keys[KEY_ID], unsealed, data[1]) == signed
@@ -106,7 +106,7 @@ def _agreed(errors: Errors, calls: list[Callable[[], Any]]) -> Any:
     """Return what all the calls answer."""
     first, *others = [_answer(errors, call) for call in calls]
     for other in others:
-        assert repr(other) == repr(first)
+        assert _seen(other) == _seen(first)
     return first
 
 
@@ -147,7 +147,7 @@ def _records(core: Any, key: Any, sealer: Any, stored: Token) -> Records:
 
 def _seen(value: Any) -> str:
     """Return all that can be seen of a value: unlike `==` it tells types apart, and NaN is itself."""
-    kind = type(value)
+    kind = tuple if isinstance(value, tuple) else type(value)  # a Token's repr shows no secrets
     if kind is dict:
         return f"dict({', '.join(f'{_seen(key)}: {_seen(item)}' for key, item in value.items())})"
     if kind in (list, tuple, set, frozenset):

@@ -40,6 +40,9 @@ class User(NamedTuple):
     kept: bytes | None = None
     sessions: tuple[tuple[int, int, bytes, int], ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<User generation={self.generation}>"  # no ids of sessions
+
     def allows(self, generation: int, sid: bytes) -> bool:
         """Return whether a session of that generation and id is not signed out."""
         return generation >= self.generation or sid == self.kept

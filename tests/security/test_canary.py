@@ -303,9 +303,9 @@ def test_no_representation_shows_any_of_it(watch, encrypt, filler):
     session = manager.open(jar.header())
     session.ensure_data_loaded()
     keyring = Keyring(KEY, [KEY[::-1]], cookie_name=NAME, encrypt=encrypt)
-    token, _, _ = manager.authenticate(jar.header())
-    active = manager.activate(token)
-    records = Records(store, keyring, manager.now)
+    token, _, _ = manager.authenticator.authenticate(jar.header())
+    active = manager.authenticator.activate(token)
+    records = Records(store, keyring.record, keyring.label, manager.now)
     sealed = keyring.record.seal(token._replace(flags=0, payload=filler.encode()))
     shown = [session, token, active, active.token, active.contents, active.history, manager, manager.cookie]
     shown += [keyring, keyring.cookie, keyring.cookie.current, keyring.record.current, records, Stored(sealed, 1)]

@@ -35,7 +35,8 @@ def test_every_test_of_an_attack_is_named():
         if path != Path(__file__)
         for name in functions_of(path)
     }
-    assert tests - set(NAMED) == set()
+    named_as_a_whole = {path for path, name in NAMED if not name}
+    assert {test for test in tests - set(NAMED) if test[0] not in named_as_a_whole} == set()
 
 
 @every_document
