@@ -64,18 +64,28 @@ class Records:
             raise RecordGone("the session has ended")
         return record
 
-    def latest(self, token: Token, *, fresh: bool = True) -> Record | None:
-        """Return the record that a write has met with, read past any cache unless it may be old; None if there is none.
+    def latest(self, token: Token) -> Record | None:
+        """Return the record that a write has met with, read past any cache, or None if there is none.
 
         Raises SessionTerminated for a tombstone, and StoreUnavailable for what this process cannot read.
         """
-        stored = self._get(token, fresh=fresh)
-        record = self._verified(token._replace(revision=0), stored)
-        if record is None and stored is not None:
+        record, version = self.look(token)
+        if record is None and version is not None:
             raise StoreUnavailable("another process has written what this one cannot read; do they have the same keys?")
         if record is not None and record.ended:
             raise SessionTerminated("the session ended while this request was at work")
         return record
+
+    def look(self, token: Token, *, fresh: bool = True) -> tuple[Record | None, Version | None]:
+        """Return the record, if there is one to be believed, and the version of whatever is in its place.
+
+        Unless `fresh` it may be what a cache has, if that is to be believed.
+        """
+        stored = self._get(token, fresh=fresh)
+        record = self._verified(token._replace(revision=0), stored)
+        if record is None and stored is not None and not fresh:
+            return self.look(token)
+        return record, stored.version if stored else None
 
     def has_ended(self, token: Token) -> bool:
         """Return whether the store has a tombstone of a session, or something that nobody can read in its place."""

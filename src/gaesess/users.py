@@ -9,8 +9,9 @@ from typing import NamedTuple
 from gaesess import _impl, codec
 from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
-from gaesess.record import History, Record
+from gaesess.record import History
 from gaesess.records import MAX_REPLAYS, Records
+from gaesess.stores.base import Version
 
 USER_KEY = "gaesess.user"  # of a session's data: whose session it is, and of which generation
 MAX_LISTED = 1000  # sessions of one user: about 30 bytes each
@@ -49,7 +50,11 @@ class User(NamedTuple):
 
 
 class Users:
-    """Reads and writes the records of users: one each, which stays. Every method raises StoreUnavailable."""
+    """Reads and writes the records of users: one each, which stays. Every method raises StoreUnavailable.
+
+    One that nobody can read, as its key is gone or it was spoiled, signs all of the user's sessions out, and the next
+    one that is bound begins a new one.
+    """
 
     def __init__(self, records: Records, sessions: Records, now: Callable[[], int]) -> None:
         self._records = records
@@ -58,7 +63,7 @@ class Users:
 
     def get(self, user_id: UserId) -> User:
         """Return what is known of a user, as a cache may have it."""
-        return _unpacked(self._records.latest(_identity(user_id), fresh=False))
+        return self._read(_identity(user_id), fresh=False)[0]
 
     def bind(self, user_id: UserId, session: Token, generation: int | None = None) -> int:
         """Add a session to a user's, and return the generation that it is of: the latest unless it has one already."""
@@ -84,7 +89,7 @@ class Users:
 
     def sessions(self, user_id: UserId) -> list[UserSession]:
         """Return a user's sessions that have not ended, the latest last."""
-        user = _unpacked(self._records.latest(_identity(user_id)))
+        user = self._read(_identity(user_id))[0]
         return [
             UserSession(_impl.format_sid(expires, bool(flags & SECURE), sid), bound_at, expires)
             for flags, expires, sid, bound_at in user.sessions
@@ -94,9 +99,8 @@ class Users:
     def _change(self, user_id: UserId, change: Callable[[User], User]) -> User:
         identity = _identity(user_id)
         for _ in range(MAX_REPLAYS):
-            record = self._records.latest(identity)
-            user = change(_unpacked(record))
-            version, history, revision = (record.version, record.history, record.token.revision) if record else _NEW
+            before, revision, history, version = self._read(identity)
+            user = change(before)
             token = identity._replace(issued=self._now(), revision=revision + 1, payload=codec.dumps({"user": user[:]}))
             try:
                 self._records.write(token, version, history.continued())
@@ -105,8 +109,12 @@ class Users:
                 pass
         raise StoreUnavailable(f"the user's record changed {MAX_REPLAYS} times while it was to be written")
 
-
-_NEW = None, History(), 0
+    def _read(self, identity: Token, *, fresh: bool = True) -> tuple[User, int, History, Version | None]:
+        record, version = self._records.look(identity, fresh=fresh)
+        if record is not None:
+            return User(*codec.loads(record.token.payload)["user"]), record.token.revision, record.history, version
+        unreadable = version is not None
+        return User(generation=self._now() if unreadable else 0), 0, History(), version  # the time is above any count
 
 
 def checked(user_id: UserId) -> UserId:
@@ -120,7 +128,3 @@ def _identity(user_id: UserId) -> Token:
     """Return what stands for a user in the place of a session: for ever, and by a hash."""
     handle = sha256(b"gaesess/2 user" + codec.dumps({"id": checked(user_id)})).digest()[:SID_BYTES]
     return Token(RECORDED, MAX_U32, 0, 0, handle, b"")
-
-
-def _unpacked(record: Record | None) -> User:
-    return User(*codec.loads(record.token.payload)["user"]) if record else User()

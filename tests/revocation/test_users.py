@@ -299,6 +299,46 @@ def test_it_works_on_real_stores(real_store, filler):
     assert sids(manager, user_id) == [sid(here)]
 
 
+# -- a user's record that nobody can read
+
+
+def spoil_users(store):
+    for key, record in store._records.items():
+        if "4294967295" in key:
+            store._records[key] = record._replace(data=record.data[:-1] + b"?")
+
+
+def test_a_user_can_sign_in_when_the_key_of_his_record_is_gone(manager, make_manager):
+    sign_in(manager)
+    manager = make_manager(cookie_key=generate_key())
+    browser = sign_in(manager)
+    assert signed_in(browser)
+    assert sids(manager) == [sid(browser)]
+
+
+def test_a_user_whose_record_was_spoiled_is_signed_out_until_he_signs_in(manager, store, clock):
+    before = sign_in(manager)
+    spoil_users(store.store)
+    clock.time += CHECKED_SECONDS
+    assert not signed_in(before)
+    after = sign_in(manager)
+    assert (signed_in(before), signed_in(after)) == (False, True)
+    manager.revoke_user("ada")
+    assert not signed_in(after)
+
+
+def test_what_was_spoiled_in_the_cache_alone_signs_nobody_out(make_manager, clock):
+    cache, durable = MemoryStore(), MemoryStore()
+    durable.may_forget = False
+    manager = make_manager(store=TieredStore(cache, durable))
+    browser = sign_in(manager)
+    clock.time += CHECKED_SECONDS
+    assert signed_in(browser)  # and from then on the cache has the record
+    spoil_users(cache)
+    clock.time += CHECKED_SECONDS
+    assert signed_in(browser)
+
+
 def test_a_users_record_is_none_of_a_sessions_though_its_id_be_known(manager, store):
     sign_in(manager)
     (key,) = (key for key in store.store._records if "4294967295" in key)
