@@ -22,7 +22,7 @@ def functions_of(path):
     return {function.name for function in functions if function.name.startswith("test_")}
 
 
-@pytest.mark.parametrize(("path", "name"), NAMED, ids="::".join)
+@pytest.mark.parametrize(("path", "name"), NAMED, ids=["::".join(test) for test in NAMED])
 def test_a_test_that_is_named_exists(path, name):
     assert (ROOT / path).is_file()
     assert not name or name in functions_of(ROOT / path)
