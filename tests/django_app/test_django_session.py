@@ -124,6 +124,13 @@ def test_a_session_knows_its_own_key(session):
     assert session.is_empty()
 
 
+@pytest.mark.parametrize("key", [None, ""])
+def test_no_key_is_the_key_of_a_session(session, key):
+    assert not session.exists(key)
+    session["n"] = 1
+    assert not session.exists(key)
+
+
 def test_saving_may_put_a_small_session_in_the_store(session, manager):
     session["n"] = 1
     session.save(persist_even_if_using_cookie=True)

@@ -75,7 +75,7 @@ class DjangoSession(MappingSession):
 
     def exists(self, session_key: str) -> bool:
         """Return whether that is this session, or one that is in the store. Raises StoreUnavailable."""
-        return session_key == self.session_key or self._other(session_key).is_active()
+        return bool(session_key) and (session_key == self.session_key or self._other(session_key).is_active())
 
     def load(self) -> dict[Any, Any]:
         """Return a copy of the data."""
