@@ -280,6 +280,15 @@ def test_without_a_session_no_request_makes_a_row(manager, store, clock, cookie,
     assert store._records == {}
 
 
+@pytest.mark.parametrize(("filler", "rows"), [("", 0), (BIG, 1)], ids=["cookie", "store"])
+def test_a_cookie_that_signs_out_again_and_again_makes_no_further_row(manager, store, filler, rows):
+    """Of a session in its cookie none at all, as nothing was kept of it before."""
+    header = with_session(manager, filler=filler).header()
+    for _ in range(3):
+        manager.open(header).terminate()
+        assert len(store._records) == rows
+
+
 @pytest.mark.parametrize("cookie", [nothing, junk, empty])
 def test_djangos_logout_and_flush_make_no_row_and_leave_no_key(cookie):
     """A key that was empty after a flush was everybody's (CVE-2015-3982)."""

@@ -12,11 +12,10 @@ from core.core_samples import EXPIRES, TOKEN
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-import gaesess
-from gaesess import SessionManager, _core, _impl, encryption, generate_key
+from gaesess import InvalidToken, SessionManager, _core, _impl, encryption, generate_key
 from gaesess.keys import Keyring
 
-SOURCE = Path(gaesess.__file__).parent
+SOURCE = Path(__file__).parents[2] / "src" / "gaesess"
 MODULES = sorted(SOURCE.rglob("*.py"))
 KEY = b"a key of the application, of 32 bytes and more"
 
@@ -114,7 +113,7 @@ def test_a_tag_is_compared_as_a_whole(encrypt):
     for position in range(len(sealed) - tag_bytes, len(sealed)):
         forged = bytearray(sealed)
         forged[position] ^= 1
-        with pytest.raises(gaesess.InvalidToken):
+        with pytest.raises(InvalidToken):
             sealer.unseal(bytes(forged), EXPIRES - 1)
 
 
@@ -157,22 +156,19 @@ def ways_to_run_code(source):
 
 
 @pytest.mark.parametrize(
-    "careless",
-    ["tag == given", "if given != self._mac(x): pass", "x[-32:] == token.signature[:32]", "a == hmac_digest(b)"],
+    "careless", ["tag == x", "if x != self._mac(y): pass", "x == y.signature[:9]", "x == hmac_of(y)"]
 )
 def test_the_lint_sees_a_careless_comparison(careless):
     assert careless_comparisons(careless) == [1]
 
 
-@pytest.mark.parametrize(
-    "careful", ["compare_digest(tag, given)", "len(data) == TAG_BYTES", "stage == 1", "macro != 2"]
-)
+@pytest.mark.parametrize("careful", ["compare_digest(tag, x)", "len(data) == TAG_BYTES", "stage == 1", "macro != 2"])
 def test_the_lint_passes_a_careful_one(careful):
     assert careless_comparisons(careful) == []
 
 
 @pytest.mark.parametrize(
-    "code", ["import pickle", "from yaml import load", "import marshal as m", "eval('1')", "exec(x)"]
+    "code", ["import pickle", "from yaml import load", "import marshal as m", "eval(x)", "exec(x)"]
 )
 def test_the_lint_sees_what_runs_code(code):
     assert ways_to_run_code(code)
@@ -187,10 +183,7 @@ def test_tags_are_compared_in_constant_time_and_data_are_never_code(module):
 
 
 def test_the_compiled_core_compares_tags_in_constant_time():
-    path = SOURCE / "_speedups.pyx"
-    if not path.exists():
-        pytest.skip("the source of the extension is not in the wheel")
-    source = path.read_text("utf-8")
+    source = (SOURCE / "_speedups.pyx").read_text("utf-8")
     compared = re.findall(r"^.*\bmemcmp\(.*$", source, re.MULTILINE)
     assert [line.strip() for line in compared] == ["if memcmp(found, wanted, name_size) != 0:"]  # names of cookies
     assert re.findall(r"\b(?:tag|mac|digest)\b\s*[=!]=|[=!]=\s*\b(?:tag|mac|digest)\b", source) == []
