@@ -6,6 +6,7 @@ import pytest
 from asgi.client import Site as AsgiSite
 from asgi.client import respond as asgi_respond
 from browser import Browser
+from clock import Clock
 from wsgi.client import Site as WsgiSite
 from wsgi.client import respond
 
@@ -39,13 +40,6 @@ def test_what_is_no_list_of_paths_is_refused(paths):
 def test_passive_paths_need_an_idle_timeout():
     with pytest.raises(ValueError, match=r"^passive_paths are for sessions with an idle_timeout"):
         SessionManager(generate_key(), passive_paths=["/poll"])
-
-
-class Clock:
-    time = 1_800_000_000
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

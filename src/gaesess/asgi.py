@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import SessionManager
-from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
+from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, current_session
 from gaesess.timeouts import DEFAULT_LIFETIME
 
@@ -201,23 +201,16 @@ def _with_session(message: Message, cookies: list[str]) -> Message:
     """Return the message with the headers of an accessed session; the application may send its own to others too."""
     headers: Headers = list(message.get("headers", ()))
     if cookies:
-        headers = _keep_private(headers + _set_cookie(cookies))
-    return {**message, "headers": _vary_by_cookie(headers)}
+        headers = _merge(headers + _set_cookie(cookies), b"cache-control", keep_private)
+    return {**message, "headers": _merge(headers, b"vary", vary_by_cookie)}
 
 
-def _keep_private(headers: Headers) -> Headers:
-    for name, _ in headers:
-        if len(name) == 13 and name.lower() == b"cache-control":
-            return headers
-    return [*headers, (b"cache-control", CACHE_CONTROL.encode())]
-
-
-def _vary_by_cookie(headers: Headers) -> Headers:
-    fields = [value.decode("latin-1") for name, value in headers if len(name) == 4 and name.lower() == b"vary"]
-    if not fields:
-        headers.append((b"vary", b"Cookie"))
+def _merge(headers: Headers, name: bytes, merge: Callable[[list[str]], str | None]) -> Headers:
+    """Return the headers with what `merge` makes of the values that one has; None leaves it as it is."""
+    size = len(name)
+    values = [value.decode("latin-1") for other, value in headers if len(other) == size and other.lower() == name]
+    merged = merge(values)
+    if merged is None:
         return headers
-    vary = vary_by_cookie(fields)
-    if vary is None:
-        return headers
-    return [*[(name, value) for name, value in headers if name.lower() != b"vary"], (b"vary", vary.encode("latin-1"))]
+    others = [header for header in headers if header[0].lower() != name] if values else headers
+    return [*others, (name, merged.encode("latin-1"))]

@@ -13,7 +13,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from gaesess import events
 from gaesess._core import BROWSER
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
+from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, finders
 from gaesess.settings import manager_from
 
@@ -124,8 +124,9 @@ def _refuse(error: StoreUnavailable | SessionTerminated) -> tuple[bytes, int, li
 def _add_headers(response: Response, session: SessionMixin, cookies: list[str]) -> None:
     for cookie in cookies:
         response.headers.add("Set-Cookie", cookie)
-    if cookies:
-        response.headers.setdefault("Cache-Control", CACHE_CONTROL)
+    private = keep_private(response.headers.getlist("Cache-Control")) if cookies else None
+    if private:
+        response.headers["Cache-Control"] = private
     vary = vary_by_cookie(response.headers.getlist("Vary")) if session.accessed else None
     if vary:
         response.headers["Vary"] = vary

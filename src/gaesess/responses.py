@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from gaesess.errors import SessionDataLoss, SessionTerminated, StoreUnavailable
 
-CACHE_CONTROL = "private, no-store"  # of a response with a session cookie, where the application says nothing itself
-
 
 class Refusal(NamedTuple):
     """The response in the place of one that cannot go out."""
@@ -42,3 +40,18 @@ def vary_by_cookie(values: list[str]) -> str | None:
     if any(field.strip().lower() in ("cookie", "*") for value in values for field in value.split(",")):
         return None
     return ", ".join([*values, "Cookie"])
+
+
+def keep_private(values: list[str]) -> str | None:
+    """Return what the Cache-Control header of a response with a session cookie is to say, given what it says.
+
+    A shared cache may store a response with a Set-Cookie as any other (RFC 9111 section 7.3), and hand the session to
+    the next visitor. None if it is told already that it must not.
+    """
+    directives = [directive.strip() for value in values for directive in value.split(",")]
+    names = {directive.partition("=")[0].lower() for directive in directives}
+    if names & {"private", "no-store"}:
+        return None
+    if not directives:
+        return "private, no-store"
+    return ", ".join([*(directive for directive in directives if directive.lower() != "public"), "private"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import SessionManager
-from gaesess.responses import CACHE_CONTROL, refusal, vary_by_cookie
+from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import Session, current_session
 from gaesess.timeouts import DEFAULT_LIFETIME
 
@@ -169,9 +169,9 @@ class _Response:
             raise AssertionError("the application did not call start_response")
         headers, cookies = self._headers, self._session.commit()
         if cookies:
-            headers = _keep_private(headers + _set_cookie(cookies))
+            headers = _merge(headers + _set_cookie(cookies), "Cache-Control", keep_private)
         if self._session.is_accessed():
-            headers = _vary_by_cookie(headers)
+            headers = _merge(headers, "Vary", vary_by_cookie)
         self._sent = True
         self._server_write = self._server_start(self._status, headers)
 
@@ -185,23 +185,17 @@ def _set_cookie(values: list[str]) -> Headers:
     return [("Set-Cookie", value) for value in values]
 
 
-def _keep_private(headers: Headers) -> Headers:
-    for name, _ in headers:
-        if len(name) == 13 and name.lower() == "cache-control":
-            return headers
-    return [*headers, ("Cache-Control", CACHE_CONTROL)]
-
-
 def _is_file(body: Iterable[bytes], file_wrapper: object) -> bool:
     """Tell a file, which the server sends as a whole."""
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
-def _vary_by_cookie(headers: Headers) -> Headers:
-    fields = [value for name, value in headers if len(name) == 4 and name.lower() == "vary"]
-    if not fields:
-        return [*headers, ("Vary", "Cookie")]
-    vary = vary_by_cookie(fields)
-    if vary is None:
+def _merge(headers: Headers, name: str, merge: Callable[[list[str]], str | None]) -> Headers:
+    """Return the headers with what `merge` makes of the values that one has; None leaves it as it is."""
+    size, lower = len(name), name.lower()
+    values = [value for other, value in headers if len(other) == size and other.lower() == lower]
+    merged = merge(values)
+    if merged is None:
         return headers
-    return [*[(name, value) for name, value in headers if name.lower() != "vary"], ("Vary", vary)]
+    others = [header for header in headers if header[0].lower() != lower] if values else headers
+    return [*others, (name, merged)]

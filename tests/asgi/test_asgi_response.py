@@ -88,9 +88,14 @@ def test_a_response_varies_by_the_cookie_if_the_session_was_used(site, before, a
 
 
 @pytest.mark.parametrize(
-    ("own", "sent"), [([], ["private, no-store"]), ([b"private, max-age=60"], ["private, max-age=60"])]
+    ("own", "sent"),
+    [
+        ([], ["private, no-store"]),
+        ([b"private, max-age=60"], ["private, max-age=60"]),
+        ([b"public", b"max-age=60"], ["max-age=60, private"]),
+    ],
 )
-def test_a_response_with_a_cookie_is_kept_by_no_cache_unless_the_application_says_how(site, own, sent):
+def test_a_response_with_a_cookie_is_kept_by_no_shared_cache(site, own, sent):
     async def app(scope, receive, send):
         scope["session"]["name"] = "Ada"
         headers = [(b"Cache-Control", value) for value in own]

@@ -123,8 +123,10 @@ def test_every_use_is_told_to_caches(site, use):
     assert site.serve_view(view, name="Ada").send().headers["Vary"] == "Accept, Cookie"
 
 
-@pytest.mark.parametrize(("own", "sent"), [({}, "private, no-store"), ({"Cache-Control": "max-age=60"}, "max-age=60")])
-def test_a_response_with_a_cookie_is_kept_by_no_cache_unless_the_view_says_how(site, own, sent):
+@pytest.mark.parametrize(
+    ("own", "sent"), [({}, "private, no-store"), ({"Cache-Control": "max-age=60"}, "max-age=60, private")]
+)
+def test_a_response_with_a_cookie_is_kept_by_no_shared_cache(site, own, sent):
     def view():
         session["name"] = "Ada"
         return "", own

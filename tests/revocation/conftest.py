@@ -2,19 +2,13 @@
 
 import pytest
 from browser import Browser
+from clock import Clock
 
 from gaesess import SessionManager, generate_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
 
 KEY = generate_key()
-
-
-class Clock:
-    time = 1_800_000_000
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

@@ -1,22 +1,11 @@
 import pytest
 from browser import Browser
+from clock import Clock
 
 from gaesess import SessionManager, generate_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
 from gaesess.testing import FaultyStore
-
-NOW = 1_800_000_000
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = float(NOW)
-
-    def __call__(self) -> float:
-        return self.time
 
 
 class Engines:

@@ -62,13 +62,34 @@ def test_a_response_with_a_cookie_is_kept_by_no_cache(site):
 
 
 @pytest.mark.parametrize("name", ["Cache-Control", "cache-control"])
-def test_what_the_application_says_to_caches_stays(site, name):
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        (["private, max-age=60"], ["private, max-age=60"]),
+        (["no-store"], ["no-store"]),
+        (["max-age=60", "No-Store"], ["max-age=60", "No-Store"]),
+        (['private="set-cookie"'], ['private="set-cookie"']),
+        (["max-age=60"], ["max-age=60, private"]),
+        (["Public, max-age=60"], ["max-age=60, private"]),
+        (["no-cache", "max-age=0"], ["no-cache, max-age=0, private"]),
+    ],
+)
+def test_what_the_application_says_to_caches_stays_but_for_what_would_let_them_share_the_cookie(site, name, said, sent):
     def app(environ, start_response):
         get_current_session()["name"] = "Ada"
-        respond(start_response, (name, "private, max-age=60"))
+        respond(start_response, *((name, value) for value in said))
         return [b""]
 
-    assert site.serve(app).send().headers.get_all("Cache-Control") == ["private, max-age=60"]
+    assert site.serve(app).send().headers.get_all("Cache-Control") == sent
+
+
+def test_what_the_application_says_to_caches_of_a_response_without_a_cookie_stays(site):
+    def app(environ, start_response):
+        get_current_session().get("name")
+        respond(start_response, ("Cache-Control", "public, max-age=60"))
+        return [b""]
+
+    assert site.visitor(app, name="Ada").send().headers.get_all("Cache-Control") == ["public, max-age=60"]
 
 
 def test_a_write_of_what_is_there_already_adds_no_cookie(site):

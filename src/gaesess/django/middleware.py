@@ -13,7 +13,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
 from gaesess import events
@@ -21,7 +21,7 @@ from gaesess.django.managers import manager
 from gaesess.django.session import DjangoSession
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.lazy import State
-from gaesess.responses import CACHE_CONTROL, refusal
+from gaesess.responses import keep_private, refusal
 from gaesess.session import Session, current_session
 
 if sys.version_info < (3, 14):  # which knows the attribute itself
@@ -123,9 +123,10 @@ def _current(session: Session) -> Iterator[None]:
 
 
 def _add_cookies(response: HttpResponse, cookies: list[str]) -> None:
-    response.headers.setdefault("Cache-Control", CACHE_CONTROL)
     # Vary does not keep it from a cache's other clients: they may all send the same cookies, such as "lang=en".
-    patch_cache_control(response, private=True)
+    private = keep_private([response.headers["Cache-Control"]] if "Cache-Control" in response.headers else [])
+    if private:
+        response.headers["Cache-Control"] = private
     for line in cookies:
         pair, *attributes = line.split("; ")
         name, value = pair.split("=", 1)
