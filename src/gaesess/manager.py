@@ -149,8 +149,8 @@ class SessionManager:
     def load(self, sid: str) -> Session:
         """Return the session of that id from the store; an inactive one if there is none, or its time is over.
 
-        Of a session that lives in its cookie this is a copy, as of when it was last saved in the store. When it was last
-        used only its cookie tells, so `idle_timeout` has no part in this. Raises StoreUnavailable.
+        Of a session that lives in its cookie this is a copy, as of when it was last saved in the store. Only its cookie
+        tells when a session was last used, so `idle_timeout` has no part in this. Raises StoreUnavailable.
         """
         session = Session(self, None)
         try:

@@ -2,6 +2,7 @@ from datetime import datetime, timezone
 
 import pytest
 from browser import Browser
+from clock import Clock
 from gae_sessions_1_07 import KEY, NOW, make_sid, session_cookies
 
 from gaesess import SessionManager, events, generate_key, legacy
@@ -9,16 +10,6 @@ from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
 
 UNTIL = NOW + 30 * 86_400
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self):
-        self.time = float(NOW)
-
-    def __call__(self):
-        return self.time
 
 
 class Source:
