@@ -8,7 +8,7 @@ from gaesess import events
 from gaesess.active import ActiveSession, Home
 from gaesess.errors import RecordGone, StoreUnavailable
 from gaesess.records import Records
-from gaesess.users import USER_KEY, Users
+from gaesess.users import USER_KEY, Users, read_binding
 
 CHECKED_SECONDS = 5  # for so long another process may let an ended session in: all requests of a page cost one check
 SHARDS = 256  # of what is remembered: by the first byte of the session's id, which is random
@@ -34,7 +34,7 @@ class Revocation:
         return self._checked[sid[0]].get(sid, 0) <= self._now()
 
     def check(self, active: ActiveSession) -> None:
-        """Raise RecordGone if the session has ended; StoreUnavailable if nobody can tell."""
+        """Raise RecordGone if the session has ended, StoreUnavailable if nobody can tell, or as `read_binding`."""
         sid = active.token.sid
         if not self.waits(sid):
             return
@@ -61,6 +61,6 @@ class Revocation:
         if active.home is Home.COOKIE and self._records.has_ended(active.token):
             raise RecordGone("the session has ended")
         if USER_KEY in active.contents.data:
-            user_id, generation = active.contents.data[USER_KEY]
+            user_id, generation = read_binding(active.contents.data[USER_KEY])
             if not self._users.get(user_id).allows(generation, active.token.sid):
                 raise RecordGone("the user has signed out everywhere else")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gaesess import _impl, codec
 from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, MalformedToken, StoreUnavailable
 from gaesess.record import History
 from gaesess.records import MAX_REPLAYS, Records
 from gaesess.stores.base import Version
@@ -122,6 +122,16 @@ def checked(user_id: UserId) -> UserId:
     if type(user_id) not in (str, int):
         raise TypeError(f"a user's id is a str or an int, not {type(user_id).__name__}")
     return user_id
+
+
+def read_binding(data: object) -> tuple[UserId, int]:
+    """Return whose session it is, and of which generation, by what its data have under USER_KEY.
+
+    Raises MalformedToken for what `Session.bind_user` does not write: the application has written there itself.
+    """
+    if type(data) is tuple and [type(part) for part in data] in ([str, int], [int, int]):
+        return data
+    raise MalformedToken(f"session data have under {USER_KEY!r} what bind_user does not write")
 
 
 def _identity(user_id: UserId) -> Token:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack, closing
 
 import pytest
-from browser import Browser
+from browser import Browser, with_session
 
 from gaesess import SessionManager, StoreUnavailable, generate_key
 from gaesess.revocation import CHECKED_SECONDS
@@ -161,6 +161,13 @@ def test_without_the_store_nobody_is_believed_and_nobody_is_signed_out(manager, 
 @HOMES
 def test_the_sessions_data_tell_whose_it_is(manager, filler):
     assert sign_in(manager, filler=filler).data()[USER_KEY] == ("ada", 0)
+
+
+@HOMES
+@pytest.mark.parametrize("other", [1, ("ada",), (1.5, 0), (["ada"], 0), ("ada", "0"), ["ada", 0]], ids=repr)
+def test_a_session_whose_data_do_not_tell_whose_it_is_as_bind_user_does_is_not_believed(manager, filler, other):
+    browser = with_session(manager, filler=filler, **{USER_KEY: other})
+    assert not browser.send().is_active()
 
 
 def test_a_session_that_is_not_saved_is_not_listed(manager, store):
