@@ -1,12 +1,13 @@
 """`python -m fuzz [TARGET ...] --seconds N`: fuzzes each target for so long, and tells what came of it.
 
-An input that is a finding is left under fuzz/findings/, and shown again by `python -m fuzz.worker TARGET FILE`. What
-leads the fuzzer further is kept under build/fuzz/ for the next time.
+An input that is a finding is left under fuzz/findings/, and shown again by `python -m fuzz.worker TARGET FILE`, in the
+compiled package with GAESESS_PURE=0. What leads the fuzzer further is kept under build/fuzz/ for the next time.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -35,18 +36,27 @@ def main() -> int:
 
 
 def fuzz(target: str, seconds: int) -> bool:
-    """Fuzz a target, print its row, and return whether nothing was found."""
+    """Fuzz a target, print its row, and return whether nothing was found.
+
+    The pure package leads the fuzzer. All that led it further is then given to the compiled one.
+    """
     (FOUND / target).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "fuzz.worker", target, f"-max_total_time={seconds}", f"-timeout={SLOW_SECONDS}"]
-    command += [f"-artifact_prefix={FINDINGS}/{target}-", "-print_final_stats=1"]
-    done = subprocess.run([*command, FOUND / target, HERE / "corpus" / target], capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    executions, coverage, corpus = (last(name, output) for name in ("number_of_executed_units", "cov", "corp"))
-    found = ", ".join(re.findall(r"Test unit written to .*/(\S+)", output)) or "none"
+    led, replayed = work(target, f"-max_total_time={seconds}", pure=True), work(target, "-runs=0", pure=False)
+    output = led.stdout + replayed.stdout
+    executions, coverage, corpus = (last(name, led.stdout) for name in ("number_of_executed_units", "cov", "corp"))
+    found = ", ".join(dict.fromkeys(re.findall(r"Test unit written to .*/(\S+)", output))) or "none"
     print(f"{target:<12} {executions:>10} {coverage:>8} {corpus:>6}  {found}", flush=True)
-    if done.returncode:
-        print(output[-4000:], file=sys.stderr)
-    return not done.returncode
+    for failed in (run for run in (led, replayed) if run.returncode):
+        print(failed.stdout[-4000:], file=sys.stderr)
+    return not led.returncode and not replayed.returncode
+
+
+def work(target: str, limit: str, *, pure: bool) -> subprocess.CompletedProcess[str]:
+    """Run libFuzzer on a target, in the pure package or in the compiled one."""
+    command = [sys.executable, "-m", "fuzz.worker", target, limit, f"-timeout={SLOW_SECONDS}", "-print_final_stats=1"]
+    command += [f"-artifact_prefix={FINDINGS}/{target}-", FOUND / target, HERE / "corpus" / target]
+    environ = {**os.environ, "GAESESS_PURE": "1" if pure else "0"}
+    return subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def last(name: str, output: str) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from fuzz.middleware import COMPRESS, ENCRYPT, GAE_SESSIONS, HEADER, NO_EXPIRY, OURS, STORE
 from fuzz.targets import KEY_ID, NAMES, NOW, SECRET, TOKEN
 from gaesess import _core, codec
 from gaesess._core import BROWSER, POINTER, SECURE, ZLIB
 from gaesess.record import History, frame, tombstone
+from gaesess.users import USER_KEY
 
 CORPUS = Path(__file__).parent / "corpus"
 PYTHON2_PICKLES = Path(__file__).parents[1] / "tests" / "legacy" / "python2_pickles.json"
@@ -100,6 +102,22 @@ def gae_sessions() -> Iterator[tuple[str, bytes]]:
             yield case["name"].replace(" ", "-"), pickled
 
 
+def middleware() -> Iterator[tuple[str, bytes]]:
+    data, pickled = codec.dumps({"key": "value"}), dict(gae_sessions())["uuid"]
+    yield "no-cookie", bytes([HEADER])
+    yield "strange-cookies", bytes([HEADER]) + b"s=IQcAAQ; DgU00=x; s.1=; theme=dark"
+    yield "in-its-cookie", bytes([OURS, 0, 0]) + data
+    yield "in-the-store", bytes([OURS | STORE, 0, 0]) + data
+    yield "pointer", bytes([OURS, POINTER, 0])
+    yield "encrypted", bytes([OURS | ENCRYPT, SECURE, 0]) + data
+    yield "compressed", bytes([OURS | COMPRESS, BROWSER, 0]) + codec.dumps({"key": "value" * 40})
+    yield "soon-idle", bytes([OURS, 0, 59]) + data
+    yield "of-a-user", bytes([OURS, 0, 0]) + codec.dumps({USER_KEY: ("ada", 0)})
+    yield "of-a-user-that-cannot-be", bytes([OURS, 0, 0]) + codec.dumps({USER_KEY: ("ada", "0")})
+    yield "gae-sessions", bytes([GAE_SESSIONS]) + pickled
+    yield "gae-sessions-without-expiry", bytes([GAE_SESSIONS | NO_EXPIRY]) + pickled
+
+
 SEEDS = {
     "header": header,
     "token": token,
@@ -107,6 +125,7 @@ SEEDS = {
     "record": record,
     "codec": codec_,
     "gae_sessions": gae_sessions,
+    "middleware": middleware,
 }
 
 

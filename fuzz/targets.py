@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fuzz.middleware import NOW, SECRET, middleware
 from fuzz.twins import CODECS, CORES, SEALERS
 from gaesess import _core, encryption
 from gaesess._core import HEADER_BYTES, POINTER, SID_BYTES, Token
@@ -15,8 +16,6 @@ from gaesess.records import Records
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
 
-NOW = 1_800_000_000
-SECRET = bytes(range(32))
 KEY_ID = 7
 NAMES = ("gaesess", "s")  # the second is found by chance more often
 TOKEN = Token(flags=0, expires=NOW + 60, issued=NOW, revision=1, sid=bytes(SID_BYTES), payload=b"payload")
@@ -99,7 +98,7 @@ def gae_sessions(data: bytes) -> None:
         _check_written([read] * len(CODECS), ())
 
 
-TARGETS = (header, token, sid, record, codec, gae_sessions)
+TARGETS = (header, token, sid, record, codec, gae_sessions, middleware)
 
 
 def _agreed(errors: Errors, calls: list[Callable[[], Any]]) -> Any:

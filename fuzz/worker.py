@@ -1,10 +1,13 @@
-"""`python -m fuzz.worker TARGET [LIBFUZZER ARGUMENT ...]`: fuzzes one target, in a process that libFuzzer will end."""
+"""`python -m fuzz.worker TARGET [LIBFUZZER ARGUMENT ...]`: fuzzes one target, in a process that libFuzzer will end.
+
+With GAESESS_PURE=0 in the environment it does so in the compiled package, where no coverage leads it.
+"""
 
 import logging
 import os
 import sys
 
-os.environ["GAESESS_PURE"] = "1"  # what is compiled shows no coverage; its twin leads the fuzzer
+os.environ.setdefault("GAESESS_PURE", "1")  # what is compiled shows no coverage; its twin leads the fuzzer
 
 import atheris
 
