@@ -26,14 +26,15 @@ lint: $(TEST)/ready
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
 
-# Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is.
+# Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is. What
+# is the same in both is tested in one of them.
 # (build/lib: what setuptools left there of a module that is gone would be packed.)
 test-compiled: $(TEST)/ready
 	rm -rf build/wheel build/lib*
 	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
-	$(TEST)/bin/python -m pytest
+	$(TEST)/bin/python -m pytest --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py  # test-pure has them
 
 # Of the wheel that test-compiled leaves installed.
 count:
@@ -48,7 +49,7 @@ pure-wheel: $(TEST)/ready
 test-pure: pure-wheel
 	rm -f .coverage.*
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
-	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/engines --ignore tests/examples  # the same for both
+	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/engines --ignore tests/examples  # test-compiled has them
 
 # The oldest release of Django that is supported, and the newest, which may need a newer Python; the rest runs on a third.
 test-django: $(DJANGO_42)/ready $(DJANGO_NEWEST)/ready
