@@ -37,6 +37,8 @@ def vary_by_cookie(values: list[str]) -> str | None:
 
     None if they are told already (RFC 9110 section 12.5.5).
     """
+    if not values:
+        return "Cookie"
     if any(field.strip().lower() in ("cookie", "*") for value in values for field in value.split(",")):
         return None
     return ", ".join([*values, "Cookie"])
@@ -48,10 +50,10 @@ def keep_private(values: list[str]) -> str | None:
     A shared cache may store a response with a Set-Cookie as any other (RFC 9111 section 7.3), and hand the session to
     the next visitor. None if it is told already that it must not.
     """
+    if not values:
+        return "private, no-store"
     directives = [directive.strip() for value in values for directive in value.split(",")]
     names = {directive.partition("=")[0].lower() for directive in directives}
     if names & {"private", "no-store"}:
         return None
-    if not directives:
-        return "private, no-store"
     return ", ".join([*(directive for directive in directives if directive.lower() != "public"), "private"])
