@@ -20,6 +20,12 @@ class Browser:
         """Return the Cookie header the browser would send."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None
 
+    def copy(self, manager: SessionManager | None = None) -> Browser:
+        """Return a browser with the same cookies by now, as a thief may have: of another process with that manager."""
+        other = Browser(manager or self.manager)
+        other.cookies = dict(self.cookies)
+        return other
+
     def send(self) -> Session:
         """Begin a request, whose response may come at any time, or never."""
         return self.manager.open(self.header())

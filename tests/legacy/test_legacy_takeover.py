@@ -21,9 +21,7 @@ def browser(manager, visitor):
 @pytest.fixture
 def copy(browser):
     """What a thief has: the old cookies, in a browser of his own."""
-    thief = Browser(browser.manager)
-    thief.cookies = dict(browser.cookies)
-    return thief
+    return browser.copy()
 
 
 def change(browser, **data):
@@ -234,8 +232,7 @@ def test_the_tombstone_lasts_as_long_as_the_old_cookie(browser, store):
 
 def test_a_session_without_expiry_is_barred_too(make_manager, accept, visitor, clock):
     browser = visitor(make_manager(legacy=accept(accept_browser_sessions=True)), expires=0)
-    thief = Browser(browser.manager)
-    thief.cookies = dict(browser.cookies)
+    thief = browser.copy()
     browser.data()
     clock.time += 60
     assert thief.data() == {}
@@ -243,8 +240,7 @@ def test_a_session_without_expiry_is_barred_too(make_manager, accept, visitor, c
 
 def test_an_end_beyond_what_our_clock_can_say_is_barred_too(manager, visitor, clock):
     browser = visitor(manager, expires=9_999_999_999)
-    thief = Browser(browser.manager)
-    thief.cookies = dict(browser.cookies)
+    thief = browser.copy()
     browser.data()
     clock.time += 60
     assert thief.data() == {}

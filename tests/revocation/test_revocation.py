@@ -15,12 +15,6 @@ from gaesess.active import ActiveSession
 from gaesess.revocation import CHECKED_SECONDS, MAX_CHECKED, SHARDS, Revocation
 
 
-def copy_of(browser, manager=None):
-    copy = Browser(manager or browser.manager)
-    copy.cookies = dict(browser.cookies)
-    return copy
-
-
 def sign_out(browser):
     with browser.request() as session:
         session.terminate()
@@ -41,14 +35,14 @@ ENDS = pytest.mark.parametrize("end", [sign_out, change_id, start_anew])
 
 @ENDS
 def test_a_copy_of_the_cookie_is_worth_nothing_once_the_session_has_ended(browser, end):
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     end(browser)
     assert stolen.data() == {}
 
 
 @ENDS
 def test_nor_if_it_was_in_use_a_moment_ago(browser, end):
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     assert stolen.data() == {"name": "Ada"}
     end(browser)
     assert stolen.data() == {}
@@ -56,7 +50,7 @@ def test_nor_if_it_was_in_use_a_moment_ago(browser, end):
 
 @ENDS
 def test_in_another_process_it_is_worth_nothing_after_the_stated_time(browser, make_manager, clock, end):
-    stolen = copy_of(browser, make_manager())
+    stolen = browser.copy(make_manager())
     assert stolen.data() == {"name": "Ada"}
     end(browser)
     clock.time += CHECKED_SECONDS
@@ -65,7 +59,7 @@ def test_in_another_process_it_is_worth_nothing_after_the_stated_time(browser, m
 
 @ENDS
 def test_in_another_process_that_has_not_seen_it_it_is_worth_nothing_at_once(browser, make_manager, end):
-    stolen = copy_of(browser, make_manager())
+    stolen = browser.copy(make_manager())
     end(browser)
     assert stolen.data() == {}
 
@@ -74,7 +68,7 @@ def test_without_the_setting_a_copy_stays_good(make_manager):
     browser = Browser(make_manager(revocable=False))
     with browser.request() as session:
         session["name"] = "Ada"
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     sign_out(browser)
     assert stolen.data() == {"name": "Ada"}
 
@@ -87,7 +81,7 @@ def test_the_session_with_the_new_id_goes_on(browser):
 def test_what_a_request_on_its_way_writes_brings_no_session_back(browser, clock):
     late = browser.send()
     late["name"] = "Grace"
-    copy = copy_of(browser)
+    copy = browser.copy()
     sign_out(browser)
     copy.receive(late)
     clock.time += CHECKED_SECONDS
@@ -95,7 +89,7 @@ def test_what_a_request_on_its_way_writes_brings_no_session_back(browser, clock)
 
 
 def test_a_check_that_overlaps_with_the_end_is_not_remembered(browser, store):
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     session = stolen.send()
     asked = store.store.get
 
@@ -208,14 +202,14 @@ def test_with_degrade_it_is_believed_and_that_is_an_event(make_manager, store):
     assert browser.data() == {"name": "Ada"}
     unsubscribe()
     assert "degraded" in heard
-    sign_out_later = copy_of(browser)
+    sign_out_later = browser.copy()
     store.down = False
     sign_out(browser)
     assert sign_out_later.data() == {}
 
 
 def test_a_sign_out_that_the_store_does_not_take_is_an_error_and_ends_the_session_when_it_does(browser, store):
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     browser.data()
     session = browser.send()
     store.down = True
@@ -228,7 +222,7 @@ def test_a_sign_out_that_the_store_does_not_take_is_an_error_and_ends_the_sessio
 
 
 def test_what_nobody_can_read_in_a_tombstones_place_keeps_the_session_out(browser, store, clock):
-    stolen = copy_of(browser)
+    stolen = browser.copy()
     sign_out(browser)
     records = store.store._records
     for key, record in list(records.items()):

@@ -209,8 +209,7 @@ def test_a_cookie_planted_before_the_login_is_worth_nothing_after_it(make_manage
     mallory = Browser(make_manager(cookie_only_threshold=0))
     with mallory.request() as session:
         session["cart"] = []
-    ada = Browser(mallory.manager)
-    ada.cookies = dict(mallory.cookies)
+    ada = mallory.copy()
     with ada.request() as session:
         session.regenerate_id()
         session["user"] = "ada"

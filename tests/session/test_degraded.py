@@ -1,7 +1,5 @@
 """outage="degrade": while the durable store is down, what is saved is saved in the cache alone."""
 
-from copy import copy
-
 import pytest
 from browser import Browser, with_session
 
@@ -94,8 +92,7 @@ def test_what_another_process_wrote_to_the_durable_store_meanwhile_is_not_silent
     browser, engines, clock
 ):
     """It reached the durable store and not the cache, this one the cache and not the durable store."""
-    elsewhere = copy(browser)
-    elsewhere.cookies = dict(browser.cookies)
+    elsewhere = browser.copy()
     late = elsewhere.send()
     late.increment("n", 10)
     engines.durable.down = True

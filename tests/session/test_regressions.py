@@ -1,6 +1,5 @@
 """Ways in which a session was once lost, kept alive or rolled back: one test each."""
 
-from copy import copy
 from datetime import timedelta
 
 import pytest
@@ -173,7 +172,7 @@ def test_terminate_without_clear_data_deletes_every_cookie_of_a_session_not_look
 
 def test_session_that_cannot_be_read_here_can_be_terminated(stored, monkeypatch):
     """As when a newer version of the application has put a type there that this one does not know."""
-    stolen = copy(stored)
+    stolen = stored.copy()
     with monkeypatch.context() as patched:
         patched.setattr(codec, "loads", unreadable)
         with stored.request() as session:

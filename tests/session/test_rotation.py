@@ -124,8 +124,7 @@ def test_with_the_old_key_gone_there_is_no_session(rotate, filler):
 def test_a_retired_key_is_good_until_its_time_is_over(rotate, clock, filler):
     until = datetime.fromtimestamp(clock() + 60, timezone.utc)
     browser = rotate(filler, retired_keys=[(OLD, until)])
-    stolen = Browser(browser.manager)
-    stolen.cookies = dict(browser.cookies)
+    stolen = browser.copy()
     assert browser.data()["name"] == "Ada"
     clock.time += 60
     assert stolen.data() == {}

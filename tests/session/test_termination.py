@@ -1,7 +1,5 @@
 """The end of a session is final: a tombstone is in its place until the session would have expired."""
 
-from copy import copy
-
 import pytest
 from browser import with_session
 
@@ -25,12 +23,6 @@ def moved_back(browser):
     return browser
 
 
-def stolen_from(browser):
-    thief = copy(browser)
-    thief.cookies = dict(browser.cookies)
-    return thief
-
-
 def sign_out(browser):
     with browser.request() as session:
         session.terminate()
@@ -40,7 +32,7 @@ def test_a_request_at_work_does_not_bring_a_terminated_session_back_into_the_sto
     """Its session lives in the cookie, and now outgrows it."""
     session = moved_back.send()
     session["filler"] = BIG
-    sign_out(stolen_from(moved_back))
+    sign_out(moved_back.copy())
     with pytest.raises(SessionTerminated):
         session.commit()
 
@@ -48,7 +40,7 @@ def test_a_request_at_work_does_not_bring_a_terminated_session_back_into_the_sto
 def test_nor_an_old_id_after_regenerate_id(moved_back):
     session = moved_back.send()
     session["filler"] = BIG
-    with stolen_from(moved_back).request() as login:
+    with moved_back.copy().request() as login:
         login.regenerate_id()
     with pytest.raises(SessionTerminated):
         session.commit()
@@ -56,7 +48,7 @@ def test_nor_an_old_id_after_regenerate_id(moved_back):
 
 @pytest.mark.parametrize("read_before", [True, False])
 def test_an_old_pointer_is_worth_nothing(browser, read_before, engines):
-    thief = stolen_from(browser)
+    thief = browser.copy()
     with browser.request() as session:
         if read_before:
             session.ensure_data_loaded()
@@ -99,7 +91,7 @@ def test_it_ends_under_every_id_it_had_meanwhile(browser):
 
 def test_a_late_request_with_the_old_id_that_starts_a_session_leaves_the_new_id_alone(browser):
     """As one does that arrives after the sign-in with the cookie from before it, and puts a token into its session."""
-    late = stolen_from(browser).send()
+    late = browser.copy().send()
     with browser.request() as login:
         login.regenerate_id()
     late["token"] = 1
@@ -140,7 +132,7 @@ def test_an_end_whose_reply_is_lost_is_looked_up(browser, engines, monkeypatch):
         replace(*arguments, **options)
         raise StoreUnavailable("the reply is lost")
 
-    thief = stolen_from(browser)
+    thief = browser.copy()
     session = browser.send()
     session.ensure_data_loaded()
     with monkeypatch.context() as patched:
@@ -151,7 +143,7 @@ def test_an_end_whose_reply_is_lost_is_looked_up(browser, engines, monkeypatch):
 
 @pytest.mark.parametrize("read_before", [True, False])
 def test_an_end_that_the_durable_store_cannot_be_told_is_in_the_cache(browser, engines, read_before):
-    thief = stolen_from(browser)
+    thief = browser.copy()
     session = browser.send()
     if read_before:
         session.ensure_data_loaded()
@@ -162,10 +154,10 @@ def test_an_end_that_the_durable_store_cannot_be_told_is_in_the_cache(browser, e
 
 
 def test_an_end_that_was_in_the_cache_alone_can_be_made_durable(browser, engines):
-    thief = stolen_from(browser)
+    thief = browser.copy()
     engines.durable.down = True
     with pytest.raises(StoreUnavailable):
-        stolen_from(browser).send().terminate()
+        browser.copy().send().terminate()
     engines.durable.down = False
     sign_out(browser)
     engines.forget()
