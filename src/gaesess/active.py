@@ -11,7 +11,7 @@ from gaesess.contents import Contents
 if TYPE_CHECKING:
     from gaesess.record import History
     from gaesess.stores.base import Version
-    from gaesess.users import UserId
+    from gaesess.users import Binding
 
 
 CONVERTED = object()  # in the place of a version: the identity is of another library, and is to be barred
@@ -33,7 +33,7 @@ class ActiveSession:
     one goes on from that record, or CONVERTED. `unsaved` says that it is new, or that a save failed on the way.
     `cookie` is the token that the client has to hear of, if there is one. `retired_key` says that a retired key has
     sealed it, `passive` that this request does not count as a use of it. `binding` is the user whose session it is to
-    be from the next save on, and of which generation (`users.User`), or None for the latest.
+    be from the next save on; with the generation (`users.User`) and id under which it was his, if it was.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class ActiveSession:
         self.cookie = cookie
         self.retired_key = retired_key
         self.passive = False
-        self.binding: tuple[UserId, int | None] | None = None
+        self.binding: Binding | None = None
 
     def identities(self) -> list[tuple[Token, Version | None]]:
         """Return every identity under which the store may have a record, with that record's version if it is known."""

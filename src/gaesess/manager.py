@@ -23,7 +23,7 @@ from gaesess.revocation import Revocation
 from gaesess.session import Session
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, Version
 from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
-from gaesess.users import USER_KEY, UserId, Users, UserSession
+from gaesess.users import USER_KEY, UserId, Users, UserSession, binding_of
 
 if TYPE_CHECKING:
     from gaesess.legacy.reader import Reader
@@ -185,8 +185,8 @@ class SessionManager:
     def save(self, active: ActiveSession, *, persist: bool = False) -> None:
         """Save a session, as `Placement.save` does."""
         if active.binding is not None and self._users is not None:
-            user_id, generation = active.binding
-            active.contents.write(USER_KEY, (user_id, self._users.bind(user_id, active.token, generation)))
+            user_id, earlier = active.binding
+            active.contents.write(USER_KEY, (user_id, self._users.bind(user_id, active.token, earlier)))
             active.binding = None
         try:
             saved = self._placement.save(active, persist=persist)
@@ -244,8 +244,9 @@ class SessionManager:
         kept = except_._load() if except_ is not None else None
         generation = users.revoke(user_id, kept.token.sid if kept else None)
         revocation.forget_all()
-        if kept:
-            kept.contents.write(USER_KEY, (user_id, generation))
+        binding = binding_of(kept) if kept else None
+        if kept and binding and binding[0] == user_id:
+            kept.binding = user_id, (generation, kept.token.sid)
 
     def list_sessions(self, user_id: UserId) -> list[UserSession]:
         """Return the sessions that were bound to this user and have not ended, the latest last.

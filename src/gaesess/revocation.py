@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from gaesess import events
 from gaesess.active import ActiveSession, Home
-from gaesess.errors import RecordGone, StoreUnavailable
+from gaesess.errors import MalformedToken, RecordGone, StoreUnavailable
 from gaesess.records import Records
-from gaesess.users import USER_KEY, Users, read_binding
+from gaesess.users import USER_KEY, Users, bound_in
 
 CHECKED_SECONDS = 5  # for so long another process may let an ended session in: all requests of a page cost one check
 SHARDS = 256  # of what is remembered: by the first byte of the session's id, which is random
@@ -34,7 +34,10 @@ class Revocation:
         return self._checked[sid[0]].get(sid, 0) <= self._now()
 
     def check(self, active: ActiveSession) -> None:
-        """Raise RecordGone if the session has ended, StoreUnavailable if nobody can tell, or as `read_binding`."""
+        """Raise RecordGone if the session has ended, MalformedToken if its data do not tell whose it is.
+
+        Raises StoreUnavailable if nobody can tell.
+        """
         sid = active.token.sid
         if not self.waits(sid):
             return
@@ -61,6 +64,9 @@ class Revocation:
         if active.home is Home.COOKIE and self._records.has_ended(active.token):
             raise RecordGone("the session has ended")
         if USER_KEY in active.contents.data:
-            user_id, generation = read_binding(active.contents.data[USER_KEY])
+            bound = bound_in(active.contents.data)
+            if bound is None:
+                raise MalformedToken(f"session data have under {USER_KEY!r} what bind_user does not write")
+            user_id, generation = bound
             if not self._users.get(user_id).allows(generation, active.token.sid):
                 raise RecordGone("the user has signed out everywhere else")

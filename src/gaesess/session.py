@@ -10,7 +10,7 @@ from gaesess import _impl
 from gaesess._core import SECURE
 from gaesess.active import ActiveSession, Home
 from gaesess.lazy import LazySession
-from gaesess.users import USER_KEY, checked
+from gaesess.users import binding_of, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -110,7 +110,7 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
         token = self._manager.new_token(expiration_ts, self.is_ssl_only(), keep=active.token)
         replaced = [*active.replaced, (active.token, active.version)]
         renewed = ActiveSession(token, active.contents, replaced=replaced, cookie=active.cookie)
-        renewed.binding = active.binding or active.contents.data.get(USER_KEY)
+        renewed.binding = binding_of(active)
         self.resume(renewed)
 
     def bind_user(self, user_id: str | int) -> None:

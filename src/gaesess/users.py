@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gaesess import _impl, codec
 from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
-from gaesess.errors import Conflict, Gone, KeyExists, MalformedToken, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
 from gaesess.record import History
 from gaesess.records import MAX_REPLAYS, Records
 from gaesess.stores.base import Version
+
+if TYPE_CHECKING:
+    from gaesess.active import ActiveSession
 
 USER_KEY = "gaesess.user"  # of a session's data: whose session it is, and of which generation
 MAX_LISTED = 1000  # sessions of one user: about 30 bytes each
 
 UserId = str | int
+Binding = tuple[UserId, tuple[int, bytes] | None]  # whose session it is to be; see `ActiveSession`
 
 
 class UserSession(NamedTuple):
@@ -65,18 +69,21 @@ class Users:
         """Return what is known of a user, as a cache may have it."""
         return self._read(_identity(user_id), fresh=False)[0]
 
-    def bind(self, user_id: UserId, session: Token, generation: int | None = None) -> int:
-        """Add a session to a user's, and return the generation that it is of: the latest unless it has one already."""
+    def bind(self, user_id: UserId, session: Token, earlier: tuple[int, bytes] | None = None) -> int:
+        """Add a session to a user's, and return the generation that it is of: the latest.
+
+        One that was his before, of an `earlier` generation and under that id, is added only if it is not signed out.
+        """
 
         def add(user: User) -> User:
-            if generation is not None and not user.allows(generation, session.sid):
+            if earlier and not user.allows(*earlier):
                 return user
             row = session.flags & SECURE, session.expires, session.sid, self._now()
             others = [other for other in user.sessions if other[2] != session.sid and other[1] > self._now()]
             return user._replace(sessions=(*others, row)[-MAX_LISTED:])
 
-        latest = self._change(user_id, add).generation
-        return latest if generation is None else generation
+        user = self._change(user_id, add)
+        return earlier[0] if earlier and not user.allows(*earlier) else user.generation
 
     def revoke(self, user_id: UserId, kept: bytes | None) -> int:
         """Sign out all of a user's sessions but the one with the id `kept`; return the generation from now on."""
@@ -124,14 +131,16 @@ def checked(user_id: UserId) -> UserId:
     return user_id
 
 
-def read_binding(data: object) -> tuple[UserId, int]:
-    """Return whose session it is, and of which generation, by what its data have under USER_KEY.
+def bound_in(data: Mapping[Hashable, Any]) -> tuple[UserId, int] | None:
+    """Return whose session it is by its data, and of which generation; None unless they say it as `bind_user` does."""
+    bound = data.get(USER_KEY)
+    return bound if type(bound) is tuple and [type(part) for part in bound] in ([str, int], [int, int]) else None
 
-    Raises MalformedToken for what `Session.bind_user` does not write: the application has written there itself.
-    """
-    if type(data) is tuple and [type(part) for part in data] in ([str, int], [int, int]):
-        return data
-    raise MalformedToken(f"session data have under {USER_KEY!r} what bind_user does not write")
+
+def binding_of(active: ActiveSession) -> Binding | None:
+    """Return whose session it is to be under another id; None if nobody's."""
+    bound = bound_in(active.contents.data)
+    return active.binding or (bound and (bound[0], (bound[1], active.token.sid)))
 
 
 def _identity(user_id: UserId) -> Token:

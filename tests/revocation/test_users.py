@@ -95,8 +95,7 @@ def test_it_can_be_done_again(manager):
 @HOMES
 def test_requests_of_the_excepted_session_that_are_on_their_way_stay_signed_in(manager, clock, filler):
     browser = sign_in(manager, filler=filler)
-    before = Browser(manager)
-    before.cookies = dict(browser.cookies)
+    before = browser.copy()
     with browser.request() as session:
         manager.revoke_user("ada", except_=session)
     clock.time += CHECKED_SECONDS
@@ -168,6 +167,47 @@ def test_the_sessions_data_tell_whose_it_is(manager, filler):
 def test_a_session_whose_data_do_not_tell_whose_it_is_as_bind_user_does_is_not_believed(manager, filler, other):
     browser = with_session(manager, filler=filler, **{USER_KEY: other})
     assert not browser.send().is_active()
+
+
+def test_a_new_id_in_the_request_in_which_the_application_names_its_user_itself_is_no_error(manager):
+    browser = Browser(manager)
+    with browser.request() as session:
+        session[USER_KEY] = 1
+        session.regenerate_id()
+    assert not browser.copy(manager).send().is_active()
+
+
+@HOMES
+def test_a_session_that_was_excepted_under_a_new_id_stays_signed_in_under_a_further_one(manager, clock, filler):
+    """As where a change of the password gives a new id, and signs out everywhere else."""
+    browser = sign_in(manager, filler=filler)
+    with browser.request() as session:
+        session.regenerate_id()
+        manager.revoke_user("ada", except_=session)
+    with browser.request() as session:
+        session.regenerate_id()
+    clock.time += CHECKED_SECONDS
+    assert signed_in(browser)
+
+
+def test_an_excepted_session_whose_cookie_is_from_an_overlapping_request_stays_signed_in_under_a_new_id(manager, clock):
+    browser = sign_in(manager)
+    late = browser.send()
+    late["late"] = True
+    with browser.request() as session:
+        manager.revoke_user("ada", except_=session)
+    browser.receive(late)
+    with browser.request() as session:
+        session.regenerate_id()
+    clock.time += CHECKED_SECONDS
+    assert signed_in(browser)
+
+
+def test_a_session_of_somebody_else_that_is_excepted_stays_his(manager):
+    admin = sign_in(manager, "admin")
+    with admin.request() as session:
+        manager.revoke_user("ada", except_=session)
+    assert admin.data()[USER_KEY] == ("admin", 0)
 
 
 def test_a_session_that_is_not_saved_is_not_listed(manager, store):
