@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from gaesess import SessionManager, cli
-from gaesess.cleanup import BATCH_RECORDS
 from gaesess.stores.base import record_key
-from gaesess.stores.sqlite import SQLiteStore
+from gaesess.stores.sqlite import BATCH_RECORDS, SQLiteStore
 
 PAST, FUTURE = 1_000_000_000, 4_000_000_000  # Unix seconds
 

@@ -23,8 +23,9 @@ from google.cloud.datastore_v1 import types
 from grpc import StatusCode
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.stores import datastore
 from gaesess.stores.base import SHARDS, Store, Stored
-from gaesess.stores.datastore import DatastoreStore
+from gaesess.stores.datastore import CLEANUP_THREADS, MAX_MUTATIONS, DatastoreStore
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
 
 BOTH = ("datastore_emulator", "firestore_emulator")
@@ -35,7 +36,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "replace": lambda store: store.replace(new_key(), b"data", expires_at=EXPIRY, version=1),
     "delete": lambda store: store.delete(new_key()),
     "count_expired": lambda store: store.count_expired(now=NOW),
-    "delete_expired": lambda store: store.delete_expired(now=NOW, limit=10),
+    "delete_expired": lambda store: list(store.delete_expired(now=NOW)),
 }
 
 
@@ -229,7 +230,7 @@ def test_no_property_is_indexed_and_expires_is_a_time(store: WiredStore) -> None
     store.add(new_key(), b"data", expires_at=EXPIRY)
     insert = types.CommitRequest.pb(store.wire.calls[-1].request).mutations[0].insert
     assert [name for name, value in insert.properties.items() if not value.exclude_from_indexes] == []
-    assert insert.properties["expires"].timestamp_value.seconds == EXPIRY
+    assert insert.properties["expires_at"].timestamp_value.seconds == EXPIRY
 
 
 def test_it_works_within_an_ndb_context(store: WiredStore) -> None:
@@ -395,25 +396,47 @@ def test_a_client_that_cannot_be_made_is_an_outage_until_it_can(store: WiredStor
 
 def test_of_each_shard_only_what_has_expired_is_deleted(store: WiredStore) -> None:
     def keys(expires: int) -> list[str]:
-        return [f"{shard}{expires:010d}{last * 32}" for shard in SHARDS for last in "0f"]
+        return [f"{shard}{expires:010d}{rest * 30}" for shard in (SHARDS[0], SHARDS[1], SHARDS[-1]) for rest in "0f"]
 
     live = {key: store.add(key, b"live", expires_at=NOW + 1) for key in keys(NOW + 1)}
     for key in keys(NOW):
         store.add(key, b"over", expires_at=NOW)
-    assert store.delete_expired(now=NOW, limit=1000) == 32
-    assert [store.get(key) for key in keys(NOW)] == [None] * 32
+    assert sum(store.delete_expired(now=NOW)) == 6
+    assert [store.get(key) for key in keys(NOW)] == [None] * 6
     assert {key: store.get(key) for key in live} == {key: Stored(b"live", version) for key, version in live.items()}
 
 
 def test_more_records_than_a_page_holds_are_counted_and_deleted_in_bounded_commits(store: WiredStore) -> None:
-    keys = [f"0{NOW:010d}{number:032x}" for number in range(501)]
+    keys = [f"00{NOW:010d}{number:030x}" for number in range(501)]
     race(lambda part: [store.add(key, b"", expires_at=NOW) for key in keys[part[0] :: 4]], [b"\0", b"\1", b"\2", b"\3"])
     store.wire.calls.clear()
     assert store.count_expired(now=NOW) == 501
-    assert store.delete_expired(now=NOW, limit=1000) == 501
+    assert sum(store.delete_expired(now=NOW)) == 501
     assert store.count_expired(now=NOW) == 0
     commits = [types.CommitRequest.pb(call.request) for call in store.wire.calls if call.rpc == "commit"]
-    assert [len(commit.mutations) for commit in commits] == [500, 1]
+    sizes = [len(commit.mutations) for commit in commits]
+    assert (sum(sizes), max(sizes) <= MAX_MUTATIONS) == (501, True)
+
+
+def test_what_is_live_costs_a_cleanup_nothing(store: WiredStore) -> None:
+    def queries() -> int:
+        store.wire.calls.clear()
+        assert list(store.delete_expired(now=NOW)) == []
+        return store.wire.rpcs().count("run_query")
+
+    without = queries()
+    for number in range(5):
+        store.add(f"{SHARDS[0]}{NOW + 1:010d}{number:030x}", b"live", expires_at=NOW + 1)
+    assert queries() == without == len(SHARDS)
+
+
+def test_a_cleanup_that_is_stopped_makes_no_more_calls_than_are_under_way(store: WiredStore) -> None:
+    for shard in SHARDS[: 2 * CLEANUP_THREADS]:
+        store.add(f"{shard}{NOW:010d}{0:030x}", b"", expires_at=NOW)
+    batches = store.delete_expired(now=NOW)
+    next(batches)
+    batches.close()
+    assert store.count_expired(now=NOW) > 0
 
 
 # Outages
@@ -452,7 +475,10 @@ def test_every_try_of_a_call_ends_within_the_one_timeout(cloud_store: WiredStore
 
 
 @pytest.mark.parametrize("call", ["get", "delete", "count_expired", "delete_expired"])
-def test_what_can_safely_be_repeated_is_tried_three_times(cloud_store: WiredStore, call: str) -> None:
+def test_what_can_safely_be_repeated_is_tried_three_times(
+    cloud_store: WiredStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(datastore, "CLEANUP_THREADS", 1)
     rpc = {"get": "lookup", "delete": "commit"}.get(call, "run_query")
     cloud_store.wire.faults[rpc] = [Fault(StatusCode.UNAVAILABLE), Fault(StatusCode.UNAVAILABLE)]
     CALLS[call](cloud_store)

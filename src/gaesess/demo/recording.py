@@ -91,8 +91,8 @@ class RecordedStore(Store):
     def count_expired(self, *, now: int) -> int:
         return self._store.count_expired(now=now)
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return self._store.delete_expired(now=now, limit=limit)
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        return self._store.delete_expired(now=now)
 
     def _read(self, verb: str, read: Callable[[], Stored | None]) -> Stored | None:
         with self._recorded(verb) as calls:

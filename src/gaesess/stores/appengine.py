@@ -7,10 +7,11 @@ one that runs in a copy of its context.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from itertools import islice
+from itertools import chain
 from secrets import token_bytes
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from gaesess.stores.base import Cache, Store, Stored, Version, expired_key_range
 T = TypeVar("T")
 
 MAX_DELETIONS = 500  # of one call (https://cloud.google.com/datastore/docs/concepts/limits)
+QUERIES_AT_ONCE = 16  # with their pages in memory, of 500 keys each
 MAX_RETRIES = 2  # of a transaction that had to give way to another
 
 GetStatus = messages.MemcacheGetResponse
@@ -85,8 +87,8 @@ class AppEngineMemcache(Cache):
     def count_expired(self, *, now: int) -> int:
         return 0
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return 0
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        return iter(())
 
     def _get(self, key: str, *, for_cas: bool = False) -> Any:
         request = messages.MemcacheGetRequest(key=[key.encode()], name_space=self._namespace, for_cas=for_cas)
@@ -138,7 +140,7 @@ class GaesessSession(ndb.Model):  # type: ignore[misc]
     """A record, as `gaesess.stores.datastore` has them too."""
 
     data = ndb.BlobProperty(indexed=False)
-    expires = ndb.DateTimeProperty(indexed=False)
+    expires_at = ndb.DateTimeProperty(indexed=False)
     nonce = ndb.BlobProperty(indexed=False)  # 8 random bytes, new with every write: the version
 
 
@@ -180,22 +182,24 @@ class AppEngineDatastore(Store):
         self._outside(lambda: self._key(key).delete(**self._options))
 
     def count_expired(self, *, now: int) -> int:
-        return self._outside(lambda: sum(1 for _ in self._expired_keys(now)))
+        def count() -> int:
+            return sum(query.count(deadline=self._options["deadline"]) for query in self._expired_by_shard(now))
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        def delete() -> int:
-            keys = islice(self._expired_keys(now), limit)
-            deleted = 0
-            while batch := list(islice(keys, MAX_DELETIONS)):
-                ndb.delete_multi(batch, **self._options)
-                deleted += len(batch)
-            return deleted
+        return self._outside(count)
 
-        return self._outside(delete)
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        queries = deque(self._expired_by_shard(now))
+        while queries:
+            some = [queries.popleft() for _ in range(min(QUERIES_AT_ONCE, len(queries)))]
+            for query, deleted in zip(some, self._delete_pages(some), strict=True):
+                if deleted == MAX_DELETIONS:
+                    queries.append(query)
+                if deleted:
+                    yield deleted
 
     def _write(self, key: str, data: bytes, expires_at: int, check: Callable[[GaesessSession | None], None]) -> int:
         expires = datetime.fromtimestamp(expires_at, timezone.utc).replace(tzinfo=None)
-        entity = GaesessSession(key=self._key(key), data=data, expires=expires, nonce=token_bytes(8))
+        entity = GaesessSession(key=self._key(key), data=data, expires_at=expires, nonce=token_bytes(8))
 
         def write() -> None:
             found = entity.key.get(**self._options)
@@ -217,11 +221,22 @@ class AppEngineDatastore(Store):
     def _key(self, name: str) -> ndb.Key:
         return ndb.Key(GaesessSession, name, namespace=self._namespace)
 
-    def _expired_keys(self, now: int) -> Iterator[ndb.Key]:
+    def _expired_by_shard(self, now: int) -> Iterator[ndb.Query]:
         for first, end in expired_key_ranges(now):
             in_range = ndb.AND(GaesessSession.key >= self._key(first), GaesessSession.key < self._key(end))
-            query = GaesessSession.query(in_range, namespace=self._namespace)
-            yield from query.iter(keys_only=True, batch_size=MAX_DELETIONS, deadline=self._options["deadline"])
+            yield GaesessSession.query(in_range, namespace=self._namespace)
+
+    def _delete_pages(self, queries: list[ndb.Query]) -> list[int]:
+        """Delete what each query finds first, and return how many that are."""
+
+        def delete() -> list[int]:
+            options = {"keys_only": True, "deadline": self._options["deadline"]}
+            asked = [query.fetch_async(MAX_DELETIONS, **options) for query in queries]
+            pages = [future.get_result() for future in asked]
+            ndb.delete_multi(chain.from_iterable(pages), **self._options)
+            return [len(page) for page in pages]
+
+        return self._outside(delete)
 
 
 def _version(record: GaesessSession) -> int:

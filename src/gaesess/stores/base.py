@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 MAX_RECORD_BYTES = 1_000_000  # memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
-SHARDS = "0123456789abcdef"
+SHARDS = tuple(f"{number:02x}" for number in range(256))  # docs/explanation/scale.md tells why so many
 
 Version: TypeAlias = Any
 """What tells one state of a record from another: opaque to callers, who hand it back as they got it.
@@ -17,13 +17,19 @@ Of a store that is to be the durable one of a TieredStore it is an unsigned 64-b
 
 
 def record_key(expires: int, sid: bytes) -> str:
-    """Return the key of a session's record: a shard, ten digits of expiry (Unix seconds), and a hash.
+    """Return the key of a session's record: a hash with, after two digits, ten digits of expiry (Unix seconds).
 
     Not the session id itself, so that keys in logs and listings name no session; a hash without a secret, so that
-    records outlive a change of the cookie key. The shard keeps new keys from all going to one Datastore tablet.
+    records outlive a change of the cookie key. The two digits are the shard, which keeps new keys from all going to
+    one Datastore tablet; within a shard what has expired is one range of keys.
     """
     name = sha256(b"gaesess/2 record" + sid).hexdigest()[:32]
-    return f"{name[0]}{expires:010d}{name}"
+    return f"{name[:2]}{expires:010d}{name[2:]}"
+
+
+def key_expiry(key: str) -> int:
+    """Return the expiry (Unix seconds) that `record_key` has written into a key."""
+    return int(key[2:12])
 
 
 def expired_key_ranges(now: int) -> Iterator[tuple[str, str]]:
@@ -45,7 +51,7 @@ class Stored(NamedTuple):
 class Store(Protocol):
     """Keeps sealed records, as opaque bytes, by key.
 
-    Keys are the 43 ASCII characters of `record_key`. A store of your own passes `gaesess.testing.StoreContract` before
+    Keys are the 42 ASCII characters of `record_key`. A store of your own passes `gaesess.testing.StoreContract` before
     it is trusted with sessions. Every method raises StoreUnavailable, and nothing else of its client's, when it cannot
     answer or cannot confirm a write: an outage is no miss, and a write that may not have landed is no success.
     All are safe to call from many threads.
@@ -80,10 +86,10 @@ class Store(Protocol):
         """Return how many records `delete_expired` would delete in all; 0 where the store forgets them by itself."""
         ...
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        """Delete at most `limit` records whose `expires_at` is not after `now` (Unix seconds), and return how many.
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        """Delete the records whose `expires_at` is not after `now` (Unix seconds); yield how many after each batch.
 
-        Never deletes a live one. Fewer than `limit` says that there are no more.
+        Never deletes a live one. A caller may stop between batches: what is left is there for the next call.
         """
         ...
 

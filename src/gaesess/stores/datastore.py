@@ -1,7 +1,7 @@
 """Records in Google Cloud Datastore, or in Firestore in Datastore mode: the durable store on Google Cloud.
 
 It speaks to the gRPC stub of an `ndb.Client` directly: a session needs no model layer, no cache but its own, and no
-ndb context. An entity has three properties, none of them indexed: `data`; `expires`, a date and time for those who
+ndb context. An entity has three properties, none of them indexed: `data`; `expires_at`, a date and time for those who
 set a time-to-live policy (https://cloud.google.com/datastore/docs/ttl) in place of calling `delete_expired`; `nonce`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from secrets import token_bytes, token_hex
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ MakeClient: TypeAlias = Callable[[], Client]
 
 UNFINISHED = types.QueryResultBatch.MoreResultsType.NOT_FINISHED
 MAX_MUTATIONS = 500  # of one commit (https://cloud.google.com/datastore/docs/concepts/limits)
+CLEANUP_THREADS = 8  # more would leave requests too little of one processor, where an application cleans up itself
 
 
 class DatastoreStore(Store):
@@ -88,15 +90,10 @@ class DatastoreStore(Store):
         self._calls.commit({"delete": self._key(key)}, retry=LOST)
 
     def count_expired(self, *, now: int) -> int:
-        return sum(1 for _ in self._expired_keys(now))
+        return sum(self._for_each_page(now, lambda keys: None))
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        keys = islice(self._expired_keys(now), limit)
-        deleted = 0
-        while batch := list(islice(keys, MAX_MUTATIONS)):
-            self._calls.commit(*({"delete": key} for key in batch), retry=LOST)
-            deleted += len(batch)
-        return deleted
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        return self._for_each_page(now, lambda keys: self._calls.commit(*({"delete": key} for key in keys), retry=LOST))
 
     @property
     def _calls(self) -> Calls:
@@ -120,7 +117,7 @@ class DatastoreStore(Store):
             "key": self._key(name, kind),
             "properties": {
                 "data": {"blob_value": data, "exclude_from_indexes": True},
-                "expires": {"timestamp_value": {"seconds": expires_at}, "exclude_from_indexes": True},
+                "expires_at": {"timestamp_value": {"seconds": expires_at}, "exclude_from_indexes": True},
                 # A write that changes nothing would leave the version as it was, and be no conflict to a stale one.
                 "nonce": {"blob_value": token_bytes(8), "exclude_from_indexes": True},
             },
@@ -162,19 +159,40 @@ class DatastoreStore(Store):
         finally:
             self._calls.commit({"delete": first["key"]}, retry=LOST)
 
-    def _expired_keys(self, now: int) -> Iterator[Any]:
-        """Yield the keys of expired entities, page by page. (COUNT would be cheaper, but not every emulator has it.)"""
-        for first, end in expired_key_ranges(now):
-            query = self._key_range_query(first, end)
-            more = True
-            while more:
-                batch = self._calls(
-                    "run_query", types.RunQueryRequest, retry=LOST, partition_id=self._calls.partition, query=query
-                ).batch
-                yield from (result.entity.key for result in batch.entity_results)
-                # Only a page that is not full is known to be the last: the emulators differ in what they say of others.
-                more = batch.more_results == UNFINISHED or len(batch.entity_results) == MAX_MUTATIONS
-                query["start_cursor"] = batch.end_cursor
+    def _for_each_page(self, now: int, use: Callable[[list[Any]], object]) -> Iterator[int]:
+        """Have `use` called, in a few threads, with each page of keys of expired entities; yield how many are on each.
+
+        A page is asked for when the one before it is done with: so few are in memory, and few calls under way when the
+        caller stops.
+        """
+
+        def turn(query: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
+            keys, following = self._page(query)
+            if keys:
+                use(keys)
+            return len(keys), following
+
+        queries = (self._key_range_query(first, end) for first, end in expired_key_ranges(now))
+        with ThreadPoolExecutor(CLEANUP_THREADS) as pool:
+            turns = {pool.submit(turn, query) for query in islice(queries, CLEANUP_THREADS)}
+            while turns:
+                done, turns = wait(turns, return_when=FIRST_COMPLETED)
+                for keys, following in (future.result() for future in done):
+                    query = following or next(queries, None)
+                    if query is not None:
+                        turns.add(pool.submit(turn, query))
+                    if keys:
+                        yield keys
+
+    def _page(self, query: dict[str, Any]) -> tuple[list[Any], dict[str, Any] | None]:
+        """Return the keys that the query finds first, and the query for those that follow, None if none do."""
+        batch = self._calls(
+            "run_query", types.RunQueryRequest, retry=LOST, partition_id=self._calls.partition, query=query
+        ).batch
+        keys = [result.entity.key for result in batch.entity_results]
+        # Only a page that is not full is known to be the last: the emulators differ in what they say of others.
+        more = batch.more_results == UNFINISHED or len(keys) == MAX_MUTATIONS
+        return keys, query | {"start_cursor": batch.end_cursor} if more else None
 
     def _key_range_query(self, first: str, end: str) -> dict[str, Any]:
         """A keys-only query of the half-open range, in the order of the keys."""

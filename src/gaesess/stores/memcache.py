@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar
 
@@ -99,8 +99,8 @@ class MemcacheStore(Cache):
     def count_expired(self, *, now: int) -> int:
         return 0
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return 0
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        return iter(())
 
     def close(self) -> None:
         """Close the connections that are not in use. The store stays usable, and opens them again when needed."""

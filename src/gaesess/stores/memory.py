@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from itertools import count, islice
+from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 from gaesess.errors import Conflict, Gone, KeyExists
@@ -64,13 +65,13 @@ class MemoryStore(Cache):
         with self._lock:
             return sum(record.expires_at <= now for record in self._records.values())
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
+    def delete_expired(self, *, now: int) -> Iterator[int]:
         with self._lock:
-            expired = (key for key, record in self._records.items() if record.expires_at <= now)
-            batch = list(islice(expired, limit))
-            for key in batch:
+            expired = [key for key, record in self._records.items() if record.expires_at <= now]
+            for key in expired:
                 del self._records[key]
-        return len(batch)
+        if expired:
+            yield len(expired)
 
     def _write(self, key: str, data: bytes, expires_at: int) -> int:
         version = next(self._versions)

@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,8 @@ from gaesess.stores._pool import Pool
 from gaesess.stores.base import Store, Stored
 
 T = TypeVar("T")
+
+BATCH_RECORDS = 500  # some milliseconds, for which other writers wait
 
 # FULL: a commit returns when the disk has it. NORMAL survives a crash of the process too, but forgets the last commits
 # when the power fails (https://www.sqlite.org/pragma.html#pragma_synchronous), and a terminated session would be back.
@@ -83,8 +85,9 @@ class SQLiteStore(Store):
         (count,) = self._lend(lambda connection: connection.execute(_COUNT_EXPIRED, (now,)).fetchone())
         return int(count)
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return self._write(_DELETE_EXPIRED, now, limit)
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        while deleted := self._write(_DELETE_EXPIRED, now, BATCH_RECORDS):
+            yield deleted
 
     def close(self) -> None:
         """Close the connections that are not in use. The store stays usable, and opens them again when needed."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
 from gaesess.stores._breaker import Breaker
-from gaesess.stores.base import Cache, Store, Stored
+from gaesess.stores.base import Cache, Store, Stored, key_expiry
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class TieredStore(Store):
         try:
             self.durable.delete(key)
         finally:  # it may have landed also if it failed
-            self._forget(key, _key_expiry(key))
+            self._forget(key, key_expiry(key))
 
     def put_quick(
         self, key: str, data: bytes, *, expires_at: int, version: TieredVersion | None
@@ -131,8 +131,8 @@ class TieredStore(Store):
     def count_expired(self, *, now: int) -> int:
         return self.durable.count_expired(now=now)
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return self.durable.delete_expired(now=now, limit=limit)
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        return self.durable.delete_expired(now=now)
 
     def _look(self, key: str) -> Stored | None:
         """Return what the cache has; if nothing, what keeps the place of what the durable store will be found to have.
@@ -144,7 +144,7 @@ class TieredStore(Store):
             slot = cache.gets(key)
             if slot is None:
                 with suppress(KeyExists):
-                    cache.add(key, UNKNOWN, expires_at=_key_expiry(key))
+                    cache.add(key, UNKNOWN, expires_at=key_expiry(key))
                 slot = cache.gets(key)
             return slot
 
@@ -156,7 +156,7 @@ class TieredStore(Store):
     def _correct(self, key: str, ticket: Any, entry: bytes) -> None:
         """Store what the durable store has, if the cache still has what it had before that was asked."""
         try:
-            self._ask_cache(lambda cache: cache.cas(key, entry, expires_at=_key_expiry(key), ticket=ticket))
+            self._ask_cache(lambda cache: cache.cas(key, entry, expires_at=key_expiry(key), ticket=ticket))
         except (Conflict, Gone):
             pass
         except StoreUnavailable:
@@ -218,7 +218,7 @@ class TieredStore(Store):
         with self._owed_lock:
             owed = list(self._owed.items())
         for key, debt in owed:  # until it is written it stays owed, so that no other caller reads past it meanwhile
-            self.cache.put(key, UNKNOWN, expires_at=_key_expiry(key))
+            self.cache.put(key, UNKNOWN, expires_at=key_expiry(key))
             with self._owed_lock:
                 if self._owed.get(key) is debt:
                     del self._owed[key]
@@ -234,7 +234,3 @@ def _unpack(slot: Stored | None) -> Stored | None:
     number = int.from_bytes(slot.data[:VERSION_BYTES], "big")
     durable = None if number == NO_VERSION else number
     return Stored(slot.data[VERSION_BYTES:], TieredVersion(durable, slot.version))
-
-
-def _key_expiry(key: str) -> int:
-    return int(key[1:11])  # where `record_key` writes it

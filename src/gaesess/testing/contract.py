@@ -190,36 +190,37 @@ class StoreContract:
     def test_a_record_whose_expiry_is_now_is_expired(self, store: Store) -> None:
         store.add(new_key(NOW), b"over", expires_at=NOW)
         assert store.count_expired(now=NOW) == self._forgotten(1)
-        assert store.delete_expired(now=NOW, limit=10) == self._forgotten(1)
+        assert sum(store.delete_expired(now=NOW)) == self._forgotten(1)
 
     def test_a_record_with_a_second_left_is_not_deleted(self, store: Store) -> None:
         key = new_key(NOW + 1)
         version = store.add(key, b"live", expires_at=NOW + 1)
         assert store.count_expired(now=NOW) == 0
-        assert store.delete_expired(now=NOW, limit=10) == 0
+        assert list(store.delete_expired(now=NOW)) == []
         assert store.get(key) == Stored(b"live", version)
 
     def test_expired_records_are_deleted_and_no_others(self, store: Store) -> None:
         old, live = new_key(NOW - 1), new_key(NOW + 1)
         store.add(old, b"over", expires_at=NOW - 1)
         version = store.add(live, b"live", expires_at=NOW + 1)
-        store.delete_expired(now=NOW, limit=10)
+        list(store.delete_expired(now=NOW))
         assert store.get(live, fresh=True) == Stored(b"live", version)
         if not self.forgets_expired:
             assert store.get(old, fresh=True) is None
 
-    def test_expired_records_go_in_batches_until_one_is_not_full(self, store: Store) -> None:
+    def test_what_batches_add_up_to_is_what_was_counted(self, store: Store) -> None:
         for _ in range(5):
             store.add(new_key(NOW), b"over", expires_at=NOW)
-        batches = [store.delete_expired(now=NOW, limit=2) for _ in range(4)]
-        assert batches == [self._forgotten(count) for count in (2, 2, 1, 0)]
+        assert store.count_expired(now=NOW) == self._forgotten(5)
+        assert sum(store.delete_expired(now=NOW)) == self._forgotten(5)
+        assert store.count_expired(now=NOW) == 0
 
-    def test_the_count_of_expired_records_falls_with_each_batch(self, store: Store) -> None:
-        for _ in range(3):
+    def test_a_cleanup_that_was_stopped_leaves_the_rest_to_the_next(self, store: Store) -> None:
+        for _ in range(5):
             store.add(new_key(NOW), b"over", expires_at=NOW)
-        assert store.count_expired(now=NOW) == self._forgotten(3)
-        store.delete_expired(now=NOW, limit=2)
-        assert store.count_expired(now=NOW) == self._forgotten(1)
+        first = next(iter(store.delete_expired(now=NOW)), 0)
+        assert sum(store.delete_expired(now=NOW)) <= self._forgotten(5) - first
+        assert store.count_expired(now=NOW) == 0
 
     def _forgotten(self, count: int) -> int:
         return 0 if self.forgets_expired else count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 from gaesess.errors import StoreUnavailable
@@ -39,8 +39,8 @@ class FaultyStore:
     def count_expired(self, *, now: int) -> int:
         return self._call(self.store.count_expired, now=now)
 
-    def delete_expired(self, *, now: int, limit: int) -> int:
-        return self._call(self.store.delete_expired, now=now, limit=limit)
+    def delete_expired(self, *, now: int) -> Iterator[int]:
+        yield from self._call(lambda: list(self.store.delete_expired(now=now)))
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         self._call(self.store.put, key, data, expires_at=expires_at)
