@@ -5,7 +5,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from gaesess.demo.recording import RecordedStore, logged_in_journals
+from gaesess.demo.feed import Feed
+from gaesess.demo.recording import RecordedStore, events_in_journals
 from gaesess.demo.server import demo_application
 from gaesess.stores.memory import MemoryStore
 
@@ -14,7 +15,7 @@ class Visitor:
     """Sends requests with one client's cookie, through the standard library's validator."""
 
     def __init__(self):
-        self.app = validator(demo_application(RecordedStore(MemoryStore(), "memory"), ["memory"]))
+        self.app = validator(demo_application(RecordedStore(MemoryStore(), "memory"), ["memory"], Feed()))
         self.cookie = None
 
     def request(self, method, path, body=b"", **environ):
@@ -46,7 +47,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor():
-    with logged_in_journals():
+    with events_in_journals():
         yield Visitor()
 
 

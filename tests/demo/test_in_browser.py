@@ -1,6 +1,7 @@
 """The demo's whole story, in a real browser against a real server."""
 
 import re
+from urllib.request import Request, urlopen
 
 import pytest
 import services
@@ -154,6 +155,7 @@ def test_no_script_can_read_the_cookie(opened, context):
 def test_what_the_server_refuses_is_said(context, demo):
     page = context.new_page()  # Chromium itself logs the status 400 on the console, which the fixture `page` forbids
     page.goto(demo.url)
+    expect_commit(page, "No session")
     page.get_by_label("Name").fill("   ")
     press(page, "Sign in")
     expect_commit(page, '"name" has to be text of 1 to 40 characters')
@@ -167,3 +169,13 @@ def test_nothing_is_wider_than_the_window(opened, width):
     opened.get_by_label("Padding").press("End")
     expect_home(opened, "store")
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_events_are_shown_as_they_happen_also_those_of_other_clients(opened, demo):
+    events = opened.get_by_role("list", name="Recent events")
+    with urlopen(Request(f"{demo.url}state", headers={"Cookie": "gaesess=forged"})) as answer:
+        assert answer.status == 200
+    expect(events.get_by_role("listitem").first).to_contain_text("token_refused")
+    put_into_cart(opened, "Reading lamp")
+    expect(events.get_by_role("listitem").first).to_contain_text("committed")
+    expect(events.get_by_role("listitem").first).to_contain_text("home=cookie")

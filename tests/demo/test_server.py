@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import threading
@@ -41,3 +42,21 @@ def test_a_connection_without_a_request_ends_without_a_traceback(monkeypatch, ca
             assert idle.recv(1) == b""
         serving.join()
     assert capfd.readouterr().err == ""
+
+
+def test_every_event_is_told_as_it_happens_and_names_no_session_id(run_demo):
+    with run_demo() as demo:
+        address = demo.url.split("/")[2]
+        listening = HTTPConnection(address, timeout=30)
+        listening.request("GET", "/events")
+        feed = listening.getresponse()
+        assert feed.getheader("Content-Type") == "text/event-stream"
+        assert (feed.readline(), feed.readline()) == (b": listening\n", b"\n")
+        acting = HTTPConnection(address)
+        acting.request("POST", "/actions/sign-in", b'{"name": "Ada"}', {"Content-Type": "application/json"})
+        cookie = acting.getresponse().getheader("Set-Cookie")
+        told = json.loads(feed.readline().removeprefix(b"data: "))
+        assert (told["name"], told["level"], told["fields"]["home"]) == ("committed", 10, "cookie")
+        assert told["fields"]["session"] not in cookie
+        acting.close()
+        listening.close()

@@ -78,7 +78,6 @@ class Inspector:
                     "kind": commit.kind(),
                     "text": commit.text(),
                     "calls": [call._asdict() for call in kept.calls],
-                    "logged": kept.logged,
                     "set_cookie": [len(line) for line in lines],
                 },
                 "core": IMPLEMENTATION,
@@ -107,7 +106,7 @@ class Commit:
         if self.session.state is State.TERMINATED:
             return "deleted"
         if self.session.home is None:
-            return "refused" if self.sent or self.kept.logged else "none"
+            return "refused" if self.sent or self.kept.told else "none"
         return self.session.home.value if self.lines else "unchanged"
 
     def text(self) -> str:
@@ -117,7 +116,7 @@ class Commit:
             "tampered": f"Damaged: a Set-Cookie of {bytes_set} with one character of the expiry changed",
             "deleted": "Ended: "
             + ("a tombstone for the record, no cookie" if self._called("replace") else "no cookie"),
-            "refused": "Refused: " + (" and ".join(self.kept.logged) or "the store has no record of this session"),
+            "refused": "Refused: " + (" and ".join(self.kept.told) or "the store has no record of this session"),
             "none": "No session: no cookie came, and none was set",
             "unchanged": "Nothing changed: no Set-Cookie, "
             + ("store only read" if self.kept.calls else "no store access"),

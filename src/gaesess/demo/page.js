@@ -45,7 +45,7 @@ async function send(action, values) {
 
 function fail(action, message) {
   announce("failed", message);
-  log(action, { kind: "failed", text: message, calls: [], logged: [] });
+  log(action, { kind: "failed", text: message, calls: [] });
 }
 
 /* ---- showing what it said */
@@ -178,29 +178,34 @@ function duration(seconds) {
   return days ? `${days} d ${clock}` : clock;
 }
 
-function log(action, { kind, text, calls, logged }) {
-  const entry = document.createElement("li");
-  const line = (className, ...parts) => {
-    const part = document.createElement("div");
-    part.className = className;
-    part.append(...parts);
-    return part;
-  };
-  const dot = document.createElement("span");
-  dot.className = "dot";
-  dot.dataset.kind = kind;
-  const label = document.createElement("b");
-  label.textContent = LABELS[action];
-  const time = document.createElement("time");
-  time.textContent = new Date().toLocaleTimeString("en-GB");
-  entry.append(time, line("said", dot, label), line("said", text));
-  for (const call of calls) {
+function log(action, { kind, text, calls }) {
+  const details = calls.map((call) => {
     const size = call.size === null ? "" : `  ${bytes(call.size)}`;
-    entry.append(line("said calls", `${call.engine} ${call.verb}${size}  ${call.milliseconds.toFixed(1)} ms`));
-  }
-  if (logged.length && kind !== "refused") entry.append(line("said calls", `logged: ${logged.join("; ")}`));
-  byId("log").prepend(entry);
-  while (byId("log").children.length > MAX_LOG_ENTRIES) byId("log").lastChild.remove();
+    return `${call.engine} ${call.verb}${size}  ${call.milliseconds.toFixed(1)} ms`;
+  });
+  prepend("log", new Date(), kind, LABELS[action], text, details);
+}
+
+function logEvent({ name, level, message, fields, time }) {
+  const kind = level >= 40 ? "failed" : level >= 30 ? "refused" : "none"; // as Python's logging numbers them
+  const details = Object.entries(fields).map(([field, value]) => `${field}=${value}`).join("  ");
+  prepend("events", new Date(time * 1000), kind, name, message, details ? [details] : []);
+}
+
+function prepend(list, time, kind, title, text, details) {
+  const entry = document.createElement("li");
+  const part = (tag, className, ...parts) => {
+    const made = document.createElement(tag);
+    made.className = className;
+    made.append(...parts);
+    return made;
+  };
+  const dot = part("span", "dot");
+  dot.dataset.kind = kind;
+  entry.append(part("time", "", time.toLocaleTimeString("en-GB")), part("div", "said", dot, part("b", "", title)));
+  entry.append(part("div", "said", text), ...details.map((detail) => part("div", "said calls", detail)));
+  byId(list).prepend(entry);
+  while (byId(list).children.length > MAX_LOG_ENTRIES) byId(list).lastChild.remove();
 }
 
 /* ---- what is there once, and what the visitor does */
@@ -268,6 +273,7 @@ async function resize() {
 
 async function start() {
   build();
+  new EventSource("/events").onmessage = (event) => logEvent(JSON.parse(event.data));
   const first = await (await fetch("/state")).json();
   buildCart(first.limits.catalogue);
   setText("end-seconds", first.limits.seconds_to_end);

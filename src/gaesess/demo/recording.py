@@ -1,8 +1,7 @@
-"""What happens under a request: the store calls it makes, and what gaesess logs."""
+"""What happens under a request: the store calls it makes, and what gaesess tells of it."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gaesess import events
 from gaesess.stores.base import Cache, Store, Stored, Version
 
 
@@ -27,7 +27,7 @@ class Journal:
     """What one request did."""
 
     calls: list[Call] = field(default_factory=list)
-    logged: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
 
 _current: ContextVar[Journal | None] = ContextVar("gaesess.demo.journal", default=None)
@@ -44,25 +44,20 @@ def journal() -> Iterator[Journal]:
         _current.reset(token)
 
 
-class _JournalHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        kept = _current.get()
-        if kept is not None:
-            kept.logged.append(record.getMessage())
+def _note(event: events.Event) -> None:
+    kept = _current.get()
+    if kept is not None and event.level > events.DEBUG:
+        kept.told.append(event.message)
 
 
 @contextmanager
-def logged_in_journals() -> Iterator[None]:
-    """Have what gaesess logs in the block, from INFO on, in the journal of the request it is about."""
-    logger = logging.getLogger("gaesess")
-    level, handler = logger.level, _JournalHandler()
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def events_in_journals() -> Iterator[None]:
+    """Have what events say in the block, from INFO on, in the journal of the request they are about."""
+    unsubscribe = events.subscribe(_note)
     try:
         yield
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+        unsubscribe()
 
 
 class RecordedStore(Store):

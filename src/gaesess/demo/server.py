@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from gaesess.demo.app import COOKIE, DemoApp
+from gaesess.demo.feed import Feed
 from gaesess.demo.inspector import Inspector
-from gaesess.demo.recording import RecordedCache, RecordedStore, logged_in_journals
+from gaesess.demo.recording import RecordedCache, RecordedStore, events_in_journals
 from gaesess.keys import generate_key
 from gaesess.stores.base import Store
 from gaesess.stores.tiered import TieredStore
 from gaesess.wsgi import SessionMiddleware
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 IDLE_SECONDS = 30  # browsers open connections ahead of need; each holds a thread
 
@@ -33,11 +35,14 @@ def serve(host: str, port: int, *, memcache: str | None, datastore: bool) -> Non
     thread. Raises StoreUnavailable, and OSError for an address that cannot be listened on.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("gaesess").addHandler(logging.NullHandler())  # the page shows the events, not the terminal
+    feed = Feed()
     try:
         with (
-            logged_in_journals(),
+            events_in_journals(),
+            feed.listening(),
             open_store(memcache, datastore) as (store, engines),
-            make_server(host, port, demo_application(store, engines), _Server, _Handler) as server,
+            make_server(host, port, demo_application(store, engines, feed), _Server, _Handler) as server,
         ):
             print(f"gaesess demo: http://{host}:{server.server_port}/\nPress Ctrl+C to stop.", flush=True)
             server.serve_forever()
@@ -45,12 +50,20 @@ def serve(host: str, port: int, *, memcache: str | None, datastore: bool) -> Non
         return
 
 
-def demo_application(store: Store, engines: list[str]) -> WSGIApplication:
-    """Return the whole demo on that store; `engines` are the names that the page shows of what is under it."""
+def demo_application(store: Store, engines: list[str], feed: Feed) -> WSGIApplication:
+    """Return the whole demo on that store, with the feed at `/events`.
+
+    `engines` are the names that the page shows of what is under the store.
+    """
     middleware = SessionMiddleware(
         DemoApp(), generate_key(), store=store, cookie_name=COOKIE.name, cookie_secure=COOKIE.secure
     )
-    return Inspector(middleware, engines)
+    inspector = Inspector(middleware, engines)
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (feed if environ.get("PATH_INFO") == "/events" else inspector)(environ, start_response)
+
+    return application
 
 
 @contextmanager
