@@ -1,23 +1,24 @@
-# `make demo`, `make test`, `make soak`, `make bench`, `make fuzz` and `make sanitize` each do all their own set-up, in
-# virtual environments of their own.
+# `make demo`, `make test`, `make docs`, `make soak`, `make bench`, `make fuzz` and `make sanitize` each do all their own
+# set-up, in virtual environments of their own.
 
 PYTHON ?= python3
 TEST := .venv-test
 DJANGO_42 := .venv-django-4.2
 DJANGO_NEWEST := .venv-django-newest
 DEMO := .venv-demo
+DOCS := .venv-docs
 BENCH := .venv-bench
 FUZZ := .venv-fuzz
 SANITIZE := .venv-sanitize
 SECONDS ?= 60  # for each target of `make fuzz`
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled count pure-wheel test-pure test-django soak bench fuzz sanitize clean
+.PHONY: demo test lint test-compiled count pure-wheel test-pure test-django docs soak bench fuzz sanitize clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
 
-test: lint test-compiled count test-pure test-django
+test: lint test-compiled count test-pure test-django docs
 	$(TEST)/bin/coverage combine --quiet
 	$(TEST)/bin/coverage report
 
@@ -49,13 +50,17 @@ pure-wheel: $(TEST)/ready
 test-pure: pure-wheel
 	rm -f .coverage.*
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl
-	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/engines --ignore tests/examples  # test-compiled has them
+	GAESESS_PURE=1 $(TEST)/bin/coverage run -m pytest --ignore tests/docs --ignore tests/engines --ignore tests/examples  # test-compiled has them
 
 # The oldest release of Django that is supported, and the newest, which may need a newer Python; the rest runs on a third.
 test-django: $(DJANGO_42)/ready $(DJANGO_NEWEST)/ready
 	for venv in $(DJANGO_42) $(DJANGO_NEWEST); do \
 	  $$venv/bin/pip install --quiet --force-reinstall --no-deps build/pure-wheel/*.whl && \
 	  GAESESS_PURE=1 $$venv/bin/python -m pytest tests/django_app || exit 1; done
+
+docs: $(DOCS)/ready
+	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo 'written: build/docs/index.html'
 
 # Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
 soak: $(TEST)/ready
@@ -105,6 +110,13 @@ $(DJANGO_NEWEST)/ready: pyproject.toml | pure-wheel
 	$(DJANGO_NEWEST)/bin/pip install --quiet --group test-django --upgrade Django build/pure-wheel/*.whl
 	touch $@
 
+# (Reinstalled when a docstring may have changed: the reference is made of them.)
+$(DOCS)/ready: $(SOURCES)
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	GAESESS_PURE=1 $(DOCS)/bin/pip install --quiet --group docs '.[all]' Flask Django appengine-python-standard
+	touch $@
+
 $(DEMO)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/pip install --quiet .
@@ -123,5 +135,5 @@ $(FUZZ)/installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(TEST) $(DJANGO_42) $(DJANGO_NEWEST) $(DEMO) $(BENCH) $(FUZZ) $(SANITIZE) build dist src/*.egg-info \
+	rm -rf $(TEST) $(DJANGO_42) $(DJANGO_NEWEST) $(DEMO) $(DOCS) $(BENCH) $(FUZZ) $(SANITIZE) build dist src/*.egg-info \
 	  src/gaesess/*.so .coverage .coverage.* fuzz/findings

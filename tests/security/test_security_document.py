@@ -1,4 +1,4 @@
-"""docs/security.md and SECURITY.md: what they name is there, and nothing is left open."""
+"""docs/explanation/security.md and SECURITY.md: what they name is there, and nothing is left open."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "docs" / "security.md", ROOT / "SECURITY.md"]
+DOCUMENTS = [ROOT / "docs" / "explanation" / "security.md", ROOT / "SECURITY.md"]
 TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 NAMED = sorted({match for text in TEXTS.values() for match in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?", text)})
 

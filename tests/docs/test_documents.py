@@ -1,0 +1,31 @@
+"""README.md and all of docs/: whoever follows them sees what they say."""
+
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+from reader import DOCUMENTS, Reader
+
+from gaesess import events
+
+ROOT = Path(__file__).parents[2]
+PATHS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=[path.relative_to(ROOT).as_posix() for path in PATHS])
+def test_who_follows_a_document_sees_what_it_says(path, tmp_path, monkeypatch, subtests):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    monkeypatch.setattr(events, "_listeners", ())  # those of one document hear nothing of the next
+    document = DOCUMENTS.parse(path)
+    document.namespace["reader"] = reader = Reader(empty)
+    try:
+        for example in document.examples():
+            try:
+                example.evaluate()
+            except SkipTest as reason:
+                with subtests.test(f"line {example.line}"):
+                    pytest.skip(str(reason))
+    finally:
+        reader.stop_servers()
