@@ -27,8 +27,8 @@ class GaeSess:
     """Gives a Flask application its sessions: `flask.session`, and `get_current_session()` where that is to be had.
 
     The settings are those of SessionManager, in `app.config["GAESESS"]`; `lifetime` is by default that of Flask's
-    permanent sessions, from the session's start. Flask's SESSION_... settings are not looked at. Raises ValueError for
-    settings that are unknown, missing, unsafe or contradict each other.
+    permanent sessions, from the session's start. Flask's own settings of the session are not looked at. Raises
+    ValueError for settings that are unknown, missing, unsafe or contradict each other.
 
     A store that cannot answer gives the client 503 Service Unavailable, a session that another request terminated 409
     Conflict. To answer in another way, register error handlers for StoreUnavailable and SessionTerminated after this:

@@ -33,24 +33,28 @@ if TYPE_CHECKING:
 class SessionManager:
     """Everything a session middleware needs; one per application, shared by all its threads.
 
-    cookie_key: the secret, of at least 32 bytes, that sessions are sealed with; retired_keys: earlier ones, still good
-    for reading, each by itself or as a pair with the datetime until which it is good. What a retired key has sealed is
-    sealed anew with the next response to a request that uses it.
-    encrypt: have cookies and records encrypted with AES-256-GCM, not only signed; what is not is refused then.
-    compress: have cookies and records compressed where that makes them smaller. Their length then tells of what is in
-    them, so never where somebody who sees the length can have texts of his own put beside a secret (as BREACH does).
-    revocable: have a session that lives in its cookie end for good when it ends, wherever copies of the cookie are: the
-    store is asked, at most every 5 seconds per session and process; and `bind_user`, `revoke_user`, `list_sessions`.
-    lifetime: how long a session lasts from its start; zero lets its cookie end with the browser.
-    idle_timeout: how long it lasts from its last use, if that is less; a request to one of `passive_paths`, or below
-    one, is not a use: for pages that ask by themselves, again and again, whether there is anything new.
-    store: where sessions live that outgrow the cookie; without one they raise SessionTooLarge.
-    no_datastore: use only the cache of a TieredStore.
-    outage: what a save comes to while the durable store of a TieredStore is down: "raise" StoreUnavailable, or
-    "degrade", which saves in the cache alone until the next save that the durable store takes.
-    cookie_only_threshold: how many bytes of session data stay in the cookie, by default as many as one cookie holds.
-    cookie_...: see CookiePolicy.
-    legacy: what reads the sessions of another library that are to be taken over, one or several: see `gaesess.legacy`.
+    - `cookie_key`: the secret, of at least 32 bytes, that sessions are sealed with.
+    - `retired_keys`: earlier ones, still good for reading, each by itself or as a pair with the datetime until which it
+      is good. What a retired key has sealed is sealed anew with the next response to a request that uses it.
+    - `encrypt`: have cookies and records encrypted with AES-256-GCM, not only signed; what is not is refused then.
+    - `compress`: have cookies and records compressed where that makes them smaller. Their length then tells of what is
+      in them, so never where somebody who sees the length can have texts of his own put beside a secret (as BREACH
+      does).
+    - `revocable`: have a session that lives in its cookie end for good when it ends, wherever copies of the cookie are:
+      the store is asked, at most every 5 seconds per session and process; and `bind_user`, `revoke_user`,
+      `list_sessions`.
+    - `lifetime`: how long a session lasts from its start; zero lets its cookie end with the browser.
+    - `idle_timeout`: how long it lasts from its last use, if that is less; a request to one of `passive_paths`, or
+      below one, is not a use: for pages that ask by themselves, again and again, whether there is anything new.
+    - `store`: where sessions live that outgrow the cookie; without one they raise SessionTooLarge.
+    - `no_datastore`: use only the cache of a TieredStore.
+    - `outage`: what a save comes to while the durable store of a TieredStore is down: "raise" StoreUnavailable, or
+      "degrade", which saves in the cache alone until the next save that the durable store takes.
+    - `cookie_only_threshold`: how many bytes of session data stay in the cookie, by default as many as one cookie
+      holds.
+    - `cookie_name` and the others of the cookie: see CookiePolicy.
+    - `legacy`: what reads the sessions of another library that are to be taken over, one or several: see
+      `gaesess.legacy`.
 
     Raises ValueError for settings that are missing, unsafe or contradict each other.
     """

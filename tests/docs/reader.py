@@ -48,7 +48,8 @@ class Reader:
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
         self._shell.write_text(f"cd '{directory}'\nexport PATH='{path}'\n")
 
-    def stop_servers(self) -> None:
+    def close(self) -> None:
+        """Stop the servers."""
         for server in self._servers:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
@@ -108,7 +109,7 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 
 
 def fits(expected: str, output: str) -> bool:
-    """Whether the output is what is expected, where `...` stands for anything, and on a line of its own for any lines."""
+    """Whether the output is as expected, where `...` stands for anything, and on a line of its own for any lines."""
     lines = [line.rstrip() for line in output.strip().splitlines()]
     pattern = re.escape("\n".join(["", expected, ""])).replace(re.escape("\n...\n"), "\n(?:.*\n)*")
     return re.fullmatch(pattern.replace(re.escape("..."), ".*"), "\n".join(["", *lines, ""]), re.DOTALL) is not None

@@ -1,7 +1,10 @@
 """README.md and all of docs/: whoever follows them sees what they say."""
 
+import os
+from contextlib import closing
 from pathlib import Path
 from unittest import SkipTest
+from unittest.mock import patch
 
 import pytest
 from reader import DOCUMENTS, Reader
@@ -19,13 +22,12 @@ def test_who_follows_a_document_sees_what_it_says(path, tmp_path, monkeypatch, s
     monkeypatch.chdir(empty)
     monkeypatch.setattr(events, "_listeners", ())  # those of one document hear nothing of the next
     document = DOCUMENTS.parse(path)
-    document.namespace["reader"] = reader = Reader(empty)
-    try:
+    reader = Reader(empty)
+    document.namespace.update(__name__="__main__", reader=reader)
+    with patch.dict(os.environ), closing(reader):
         for example in document.examples():
             try:
                 example.evaluate()
             except SkipTest as reason:
                 with subtests.test(f"line {example.line}"):
                     pytest.skip(str(reason))
-    finally:
-        reader.stop_servers()

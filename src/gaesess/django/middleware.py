@@ -43,8 +43,8 @@ class Refused(HttpResponse):
 class DjangoSessionMiddleware(SessionMiddleware):
     """Gives every request its session: `request.session`, `get_current_session()`. In the place of Django's own.
 
-    The settings are those of SessionManager, in the dictionary GAESESS; Django's SESSION_... settings are not looked
-    at. Raises ImproperlyConfigured if there is anything wrong with them.
+    The settings are those of SessionManager, in the dictionary GAESESS; Django's own settings of the session are not
+    looked at. Raises ImproperlyConfigured if there is anything wrong with them.
 
     The session is saved when the response comes back here, unless its status is 500 or above. A store that cannot
     answer gives the client 503 Service Unavailable, a session that another request terminated 409 Conflict, unless the

@@ -24,8 +24,10 @@ def django(
 ) -> Reader:
     """Take over the sessions of Django's signed cookies, if they are JSON: pickles are not read.
 
-    secret_key, fallback_keys: SECRET_KEY, SECRET_KEY_FALLBACKS. until: when to stop, with a time zone.
-    lifetime: SESSION_COOKIE_AGE, from the last change. cookie_...: SESSION_COOKIE_NAME, _PATH and _DOMAIN.
+    - `secret_key`, `fallback_keys`: SECRET_KEY, SECRET_KEY_FALLBACKS.
+    - `until`: when to stop, with a time zone.
+    - `lifetime`: SESSION_COOKIE_AGE, from the last change.
+    - `cookie_name`, `cookie_path`, `cookie_domain`: as the settings that begin with SESSION_COOKIE are.
 
     These sessions have no id, so none can be barred: a copy of an old cookie stays good for `lifetime`, or `until`.
     """

@@ -23,8 +23,10 @@ def flask(
 ) -> Reader:
     """Take over the sessions of Flask's own SecureCookieSessionInterface.
 
-    secret_key: SECRET_KEY; with SECRET_KEY_FALLBACKS a list that ends with it. until: when to stop, with a time zone.
-    lifetime: PERMANENT_SESSION_LIFETIME, from the last change. cookie_...: SESSION_COOKIE_NAME, _PATH and _DOMAIN.
+    - `secret_key`: SECRET_KEY; with SECRET_KEY_FALLBACKS a list that ends with it.
+    - `until`: when to stop, with a time zone.
+    - `lifetime`: PERMANENT_SESSION_LIFETIME, from the last change.
+    - `cookie_name`, `cookie_path`, `cookie_domain`: as the settings that begin with SESSION_COOKIE are.
 
     Flask's sessions have no id, so none can be barred: a copy of an old cookie stays good for `lifetime`, or `until`.
     """

@@ -46,11 +46,12 @@ def accept(
 ) -> Reader:
     """Take over the sessions of a running application with gae-sessions 1.07.
 
-    cookie_key: that of its SessionMiddleware.
-    until: when to stop, with a time zone. Best is the application's last day with 1.07, plus its `lifetime`.
-    sources: where its larger sessions are, in the order in which to look: see `gaesess.legacy.appengine` and
-    `gaesess.legacy.datastore`. Without them these sessions are lost.
-    accept_browser_sessions: take over also those without an expiry, which in 1.07 never end; a thief has them forever.
+    - `cookie_key`: that of its SessionMiddleware.
+    - `until`: when to stop, with a time zone. Best is the application's last day with 1.07, plus its `lifetime`.
+    - `sources`: where its larger sessions are, in the order in which to look: see `gaesess.legacy.appengine` and
+      `gaesess.legacy.datastore`. Without them these sessions are lost.
+    - `accept_browser_sessions`: take over also those without an expiry, which in 1.07 never end; a thief has them
+      forever.
 
     An old session becomes one of ours at the first use. From then on, with a store, its old cookie is worth nothing,
     but for a minute in which requests that were on their way with it are served, too. Without a store a copy of it

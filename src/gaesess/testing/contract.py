@@ -25,7 +25,7 @@ def new_key(expires: int = EXPIRY) -> str:
 
 
 class StoreContract:
-    """What gaesess asks of every store, as tests. Subclass it and give it your store, new and empty for each test:
+    """What gaesess asks of every store, as tests. Subclass it and give it your store, new and empty for each test::
 
         class TestMyStore(StoreContract):
             @pytest.fixture
