@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from secrets import token_bytes
 from statistics import median
 from timeit import Timer
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from gaesess import _core, _impl, codec
 from gaesess.keys import generate_key
@@ -32,42 +32,65 @@ RECORD_SECONDS = 3600  # what is left behind if the bench is killed is good for 
 COOKIE = "its cookie"
 
 
-def bench(seconds: float, *, memcache: str | None, datastore: bool) -> None:
-    """Measure for about that long, and print tables of medians.
+class Table(NamedTuple):
+    """Medians in microseconds, by row and column; by row the ratios that are told beside them; and what follows."""
+
+    title: str
+    microseconds: Times
+    ratios: dict[str, list[float]]
+    note: str = ""
+
+
+def measure(seconds: float, *, memcache: str | None, datastore: bool) -> Iterator[Table]:
+    """Measure for about that long, and yield each table when it is done.
 
     `memcache` is the "host:port" of a memcached to measure, `datastore` says to measure the Datastore of the
     environment's project. What is written there is deleted again. Raises StoreUnavailable.
     """
-    print(f"gaesess on Python {platform.python_version()}, core in use: {_impl.IMPLEMENTATION}; times in microseconds")
-    _bench_core(seconds / 3)
+    yield _measure_core(seconds / 3)
     with ExitStack() as stack:
         stores = stack.enter_context(_open_stores(memcache, datastore))
         records = {name: stack.enter_context(_store_calls(store)) for name, store in stores.items()}
-        _print(f"the stores, records of {len(RECORD):,} bytes", _measure(records, seconds / 3))
+        yield Table(f"the stores, records of {len(RECORD):,} bytes", _measure(records, seconds / 3), {})
         requests = {COOKIE: stack.enter_context(_requests())}
         for name, store in stores.items():
             requests[name] = stack.enter_context(_requests(store=store, cookie_only_threshold=0))
-        _report_requests(_measure(requests, seconds / 3))
+        yield _compare_requests(_measure(requests, seconds / 3))
 
 
-def _bench_core(seconds: float) -> None:
-    twins = {"pure": _core_calls(_core)}
+def show(tables: Iterable[Table]) -> None:
+    """Print tables as they come."""
+    print(f"gaesess on Python {platform.python_version()}, core in use: {_impl.IMPLEMENTATION}; times in microseconds")
+    for table in tables:
+        columns = next(iter(table.microseconds.values()))
+        heading = f"\n{table.title:<36}" + "".join(f"{column:>12}" for column in columns)
+        print(heading + ("       ratio" if table.ratios else ""))
+        for name, row in table.microseconds.items():
+            cells = [f"{microseconds:,.2f}" for microseconds in row.values()]
+            cells += [f"{ratio:,.1f}x" for ratio in table.ratios.get(name, [])]
+            print(f"  {name:<34}" + "".join(f"{cell:>12}" for cell in cells))
+        if table.note:
+            print(f"\n{table.note}")
+
+
+def _measure_core(seconds: float) -> Table:
+    twins, note = {"pure": _core_calls(_core)}, ""
     try:
         twins["compiled"] = _core_calls(import_module("gaesess._speedups"))
     except ModuleNotFoundError:
-        print("The compiled core is not installed: there was no wheel of it for this Python, and no compiler.")
+        note = "The compiled core is not installed: there was no wheel of it for this Python, and no compiler."
     functions = {name: {twin: calls[name] for twin, calls in twins.items()} for name in twins["pure"]}
     times = _measure(functions, seconds)
     ratios = {name: [row["pure"] / row["compiled"]] for name, row in times.items() if "compiled" in row}
-    _print("the core, on a small session", times, ratios)
+    return Table("the core, on a small session", times, ratios, note)
 
 
-def _report_requests(times: Times) -> None:
+def _compare_requests(times: Times) -> Table:
     ratios = {home: [row[use] / times[COOKIE][use] for use in row] for home, row in times.items()}
-    _print("a request, its small session in", times, ratios)
     home = list(times)[-1]
     read, modify = ratios[home]
-    print(f"\nIn its cookie, a small session is read {read:,.1f}x and modified {modify:,.1f}x as fast as in {home}.")
+    note = f"In its cookie, a small session is read {read:,.1f}x and modified {modify:,.1f}x as fast as in {home}."
+    return Table("a request, its small session in", times, ratios, note)
 
 
 def _measure(rows: Mapping[str, Calls], seconds: float) -> Times:
@@ -78,15 +101,6 @@ def _measure(rows: Mapping[str, Calls], seconds: float) -> Times:
     rounds = [[timer.timeit(numbers[name]) / numbers[name] for name, timer in timers.items()] for _ in range(ROUNDS)]
     medians = dict(zip(timers, map(median, zip(*rounds, strict=True)), strict=True))
     return {row: {column: 1e6 * medians[row, column] for column in calls} for row, calls in rows.items()}
-
-
-def _print(title: str, times: Times, ratios: Mapping[str, list[float]] | None = None) -> None:
-    columns = next(iter(times.values()))
-    print(f"\n{title:<36}" + "".join(f"{column:>12}" for column in columns) + ("       ratio" if ratios else ""))
-    for name, row in times.items():
-        cells = [f"{microseconds:,.2f}" for microseconds in row.values()]
-        cells += [f"{ratio:,.1f}x" for ratio in (ratios or {}).get(name, [])]
-        print(f"  {name:<34}" + "".join(f"{cell:>12}" for cell in cells))
 
 
 def _core_calls(core: Any) -> Calls:

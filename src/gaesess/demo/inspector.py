@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gaesess import IMPLEMENTATION, _impl
 from gaesess.active import Home
+from gaesess.anatomy import describe, expiry_of, sid_of, token_bytes
 from gaesess.cookies import MAX_COOKIE_BYTES
 from gaesess.demo.actions import CATALOGUE, MAX_NAME_CHARS, MAX_PADDING, SECONDS_TO_END
-from gaesess.demo.anatomy import describe, expiry_of, sid_of, token_bytes
 from gaesess.demo.app import COOKIE
 from gaesess.demo.recording import Journal, journal
 from gaesess.lazy import State
@@ -62,8 +62,9 @@ class Inspector:
         sent = environ.get("HTTP_COOKIE", "")
         lines = [value for name, value in headers if name == "Set-Cookie"]
         pairs = [line.partition(";")[0] for line in lines if "; Max-Age=0" not in line]
-        token = token_bytes("; ".join(pairs) if lines else sent)
-        commit = Commit(state["action"], session, state.get("before"), token_bytes(sent), token, lines, kept)
+        token = token_bytes("; ".join(pairs) if lines else sent, COOKIE.name)
+        was = token_bytes(sent, COOKIE.name)
+        commit = Commit(state["action"], session, state.get("before"), was, token, lines, kept)
         return json.dumps(
             {
                 "contents": state["contents"],

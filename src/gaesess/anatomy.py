@@ -1,18 +1,32 @@
-"""A token as the page shows it: byte by byte, without what would let anybody use it."""
+"""A token as it may be shown: byte by byte, without what would let anybody use it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from gaesess import _impl
-from gaesess._core import BROWSER, HEADER_BYTES, POINTER, RECORDED, SECURE, SID_BYTES, SUITE, TAG_BYTES, ZLIB
-from gaesess.demo.app import COOKIE
+from gaesess._core import (
+    BROWSER,
+    HEADER_BYTES,
+    POINTER,
+    RECORDED,
+    SECURE,
+    SID_BYTES,
+    SUITE,
+    TAG_BYTES,
+    ZLIB,
+    Token,
+)
 from gaesess.errors import MalformedToken
 
 SHOWN_SID_BYTES = 2
 SHOWN_TAG_BYTES = 2
 SHOWN_PAYLOAD_BYTES = 48
 
+ENCRYPTED = 0x22  # as in `encryption`, which needs the package cryptography
+ENCRYPTED_SALT_BYTES = ENCRYPTED_TAG_BYTES = 16
+
+_SUITES = {SUITE: "HMAC-SHA-256", ENCRYPTED: "AES-256-GCM"}
 _FLAGS = {POINTER: "POINTER", ZLIB: "ZLIB", BROWSER: "BROWSER", SECURE: "SECURE", RECORDED: "RECORDED"}
 
 
@@ -26,10 +40,10 @@ class Field(NamedTuple):
     value: int | str | list[str] | None
 
 
-def token_bytes(cookie_header: str) -> bytes | None:
-    """Return the token that a Cookie header carries, unverified; None if there is none that could be taken apart."""
+def token_bytes(cookie_header: str, name: str) -> bytes | None:
+    """Return the token that a cookie carries, unverified; None if there is none that could be taken apart."""
     try:
-        found = _impl.read_cookies(cookie_header, COOKIE.name)
+        found = _impl.read_cookies(cookie_header, name)
         token = _impl.decode(found[0]) if found else b""
     except MalformedToken:
         return None
@@ -46,13 +60,23 @@ def expiry_of(token: bytes) -> int:
     return int.from_bytes(token[4:8], "big")
 
 
+def unverified(token: bytes) -> Token | None:
+    """Return what a token says, whoever has written it; None if its payload cannot be read."""
+    if token[0] != SUITE:
+        return None
+    issued, revision = (int.from_bytes(token[start : start + 4], "big") for start in (8, 12))
+    return Token(token[2], expiry_of(token), issued, revision, sid_of(token), token[HEADER_BYTES:-TAG_BYTES])
+
+
 def describe(token: bytes) -> list[Field]:
     """Return the fields of a token.
 
     Of the session id and the tag only the beginnings: the cookie is HttpOnly so that no script can take the session
-    away, and it would be pointless to hand both to the page by another way.
+    away, and it would be pointless to hand both out by another way.
     """
-    payload_end = len(token) - TAG_BYTES
+    encrypted = token[0] == ENCRYPTED
+    payload_start = HEADER_BYTES + (ENCRYPTED_SALT_BYTES if encrypted else 0)
+    payload_end = len(token) - (ENCRYPTED_TAG_BYTES if encrypted else TAG_BYTES)
 
     def number(name: str, start: int, end: int) -> Field:
         return Field(name, start, end - start, token[start:end].hex(), int.from_bytes(token[start:end], "big"))
@@ -60,9 +84,8 @@ def describe(token: bytes) -> list[Field]:
     def opaque(name: str, start: int, end: int, shown: int) -> Field:
         return Field(name, start, end - start, token[start : min(end, start + shown)].hex(), None)
 
-    suite = "HMAC-SHA-256" if token[0] == SUITE else "unknown"
     return [
-        number("suite", 0, 1)._replace(value=suite),
+        number("suite", 0, 1)._replace(value=_SUITES.get(token[0], "unknown")),
         number("key", 1, 2)._replace(value=token[1:2].hex()),
         number("flags", 2, 3)._replace(value=[name for bit, name in _FLAGS.items() if token[2] & bit]),
         number("chunks", 3, 4),
@@ -70,6 +93,7 @@ def describe(token: bytes) -> list[Field]:
         number("issued", 8, 12),
         number("revision", 12, 16),
         opaque("sid", HEADER_BYTES - SID_BYTES, HEADER_BYTES, SHOWN_SID_BYTES),
-        opaque("payload", HEADER_BYTES, payload_end, SHOWN_PAYLOAD_BYTES),
+        *([opaque("salt", HEADER_BYTES, payload_start, ENCRYPTED_SALT_BYTES)] if encrypted else []),
+        opaque("payload", payload_start, payload_end, SHOWN_PAYLOAD_BYTES),
         opaque("tag", payload_end, len(token), SHOWN_TAG_BYTES),
     ]

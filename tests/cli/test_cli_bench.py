@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,8 @@ NO_EXTENSION = "The compiled core is not installed: there was no wheel of it for
 def tables(text: str) -> dict[str, dict[str, list[str]]]:
     """Return the cells by row of every table, by the first words of its title."""
     found = {}
-    for block in text.split("\n\n")[1:-1]:
-        title, *rows = block.splitlines()
+    blocks = [block.splitlines() for block in text.split("\n\n")[1:]]
+    for title, *rows in (block for block in blocks if len(block) > 1):  # the others are sentences
         cells = {row[:36].strip(): row[36:].split() for row in rows}
         found[title[:36].strip()] = cells | {"columns": title[36:].split()}
     return found
@@ -59,6 +60,14 @@ def test_each_row_has_times_and_the_ratios_to_the_first(capsys: pytest.CaptureFi
     assert float(read) > 0
     assert float(modify) > 0
     assert ratios == ["1.0x", "1.0x"]
+
+
+def test_it_prints_the_same_tables_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*QUICKLY, "--json"]) == 0
+    core, stores, requests = json.loads(capsys.readouterr().out).values()
+    assert core.keys() == set(CORE)
+    assert stores["SQLite"].keys() == {"get", "add", "replace"}
+    assert requests["its cookie"]["read"] > 0
 
 
 def test_it_says_which_core_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
