@@ -8,11 +8,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+from typing import TYPE_CHECKING
+
 import pytest
 import services
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from gaesess import _impl
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 BROWSER_ARGS = (
     "--no-sandbox",
@@ -85,6 +89,8 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright  # not where the portable tests run: it has no wheel for musl
+
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
         yield launched
