@@ -13,7 +13,7 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3  # as GitHub makes them, so that links work there and here
 myst_enable_extensions = ["colon_fence"]
 
-default_role = "code"
+default_role = "py:obj"  # links names in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_mock_imports = ["google.appengine"]  # App Engine's own services: a large SDK, for two classes

@@ -1,26 +1,74 @@
-"""The tables of the reference: they name what there is, and nothing else."""
+"""The reference is of what there is: every public name, setting, event and error."""
 
+import ast
+import inspect
 import logging
 import re
 from pathlib import Path
 
-from gaesess.events import LEVELS
-from gaesess.settings import NAMES
+import gaesess
+from gaesess import errors, events, manager
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+PAGES = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
+SOURCE = ROOT / "src" / "gaesess"
 
 
 def rows(page, columns):
-    """Return the first cells of the rows of a page's tables that begin with a name in backquotes."""
-    lines = (REFERENCE / page).read_text(encoding="utf-8").splitlines()
-    cells = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| `\w+` \|", line))
-    return [tuple(row[:columns]) for row in cells]
+    """Return the rows of the table whose header has these columns, as lists of cells."""
+    header = "| " + " | ".join(columns) + " |\n"
+    table = PAGES[page].partition(header)[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[1:]]
 
 
-def test_every_event_is_listed_with_its_level():
-    levels = {name: logging.getLevelName(level).lower() for name, level in LEVELS.items()}
-    assert dict(rows("events.md", 2)) == {f"`{name}`": level for name, level in levels.items()}
+def code(cell):
+    """Return what is in backticks."""
+    return re.findall(r"`(.+?)`", cell)
 
 
-def test_every_setting_is_listed():
-    assert sorted(rows("settings.md", 1)) == sorted((f"`{name}`",) for name in NAMES)
+def defaults():
+    """Return those of SessionManager's arguments, out of the source: what is compiled has no signature."""
+    (kind,) = (node for node in ast.parse((SOURCE / "manager.py").read_text()).body if isinstance(node, ast.ClassDef))
+    arguments = next(node.args for node in kind.body if getattr(node, "name", "") == "__init__")
+    by_position = zip(reversed(arguments.args), reversed(arguments.defaults), strict=False)
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return {argument.arg: eval(ast.unparse(default), vars(manager)) for argument, default in (*by_position, *by_name)}
+
+
+def test_every_public_name_is_in_the_reference():
+    documented = set(re.findall(r"(?:auto|py:)\w+:: gaesess\.(\w+)$", "\n".join(PAGES.values()), re.MULTILINE))
+    of_errors = {name for name in gaesess.__all__ if hasattr(errors, name)}  # on their page all of the module is
+    assert documented | of_errors >= set(gaesess.__all__)
+
+
+def test_every_setting_is_there_with_its_default():
+    told = {code(name)[0]: default for name, _, default in rows("settings", ["setting", "type", "default"])}
+    assert told.pop("cookie_key") == "required"
+    assert {name: eval(code(default)[0], vars(manager)) for name, default in told.items()} == defaults()
+
+
+def test_every_setting_has_a_section():
+    assert re.findall(r"^### `(\w+)`$", PAGES["settings"], re.MULTILINE) == [
+        code(name)[0] for name, _, _ in rows("settings", ["setting", "type", "default"])
+    ]
+
+
+def test_every_event_is_there_with_its_level():
+    table = rows("events", ["name", "level", "what happened", "fields"])
+    assert [(code(name)[0], getattr(logging, level)) for name, level, _, _ in table] == list(events.LEVELS.items())
+
+
+def test_every_field_of_an_event_is_explained():
+    nodes = [node for path in SOURCE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    emits = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("emit")]
+    given = {keyword.arg for call in emits for keyword in call.keywords if keyword.arg}
+    assert {code(field)[0] for field, _, _ in rows("events", ["field", "type", "what it is"])} == given
+    table = rows("events", ["name", "level", "what happened", "fields"])
+    assert {field for *_, fields in table for field in code(fields)} == given
+
+
+def test_every_error_is_in_the_tree():
+    tree = PAGES["errors"].partition("```text\n")[2].partition("```")[0]
+    assert set(re.findall(r"^[│├└─ ]*(\w+)", tree, re.MULTILINE)) == {
+        name for name, kind in vars(errors).items() if inspect.isclass(kind)
+    }

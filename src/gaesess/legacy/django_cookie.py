@@ -30,6 +30,8 @@ def django(
     - `cookie_name`, `cookie_path`, `cookie_domain`: as the settings that begin with SESSION_COOKIE are.
 
     These sessions have no id, so none can be barred: a copy of an old cookie stays good for `lifetime`, or `until`.
+
+    Raises ValueError for a time without a zone.
     """
     from django.core.signing import TimestampSigner
 

@@ -29,6 +29,8 @@ def flask(
     - `cookie_name`, `cookie_path`, `cookie_domain`: as the settings that begin with SESSION_COOKIE are.
 
     Flask's sessions have no id, so none can be barred: a copy of an old cookie stays good for `lifetime`, or `until`.
+
+    Raises ValueError for a time without a zone.
     """
     from flask.json.tag import TaggedJSONSerializer
     from itsdangerous import URLSafeTimedSerializer
