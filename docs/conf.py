@@ -18,6 +18,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_mock_imports = ["google.appengine"]  # App Engine's own services: a large SDK, for two classes
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"gaesess {release}"

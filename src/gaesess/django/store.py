@@ -13,8 +13,8 @@ from gaesess.lazy import State
 class SessionStore(DjangoSession):
     """A session whose key is the value of its cookie: for Django's own middleware and test client, and for Channels.
 
-    The cookie is one alone, with the name and the attributes that Django's settings give it; a session that it cannot hold
-    goes to the store. Raises ImproperlyConfigured if there is anything wrong with GAESESS.
+    The cookie is one alone, with the name and the attributes that Django's settings give it; a session that it cannot
+    hold goes to the store. Raises ImproperlyConfigured if there is anything wrong with GAESESS.
     """
 
     __slots__ = ("_key",)
