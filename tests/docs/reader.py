@@ -30,7 +30,7 @@ from sybil.parsers.markdown.lexers import (
 )
 from sybil.parsers.markdown.skip import SkipParser
 
-PORTS = ("8000", "8001")  # what documents call theirs; free ones are taken in their place
+PORTS = ("8000", "8001", "8002")  # what documents call theirs; free ones are taken in their place
 SERVER_SECONDS = 30  # in which it has to listen, on a machine that is busy
 SHOWN = ("text", "http")  # languages of blocks to look at
 REMEMBER = """{ echo "cd '$PWD'"; export -p; }"""  # so that `cd` and `export` last
