@@ -143,6 +143,13 @@ def test_a_session_of_several_cookies_is_found_however_it_is_pasted(paste: Any, 
     assert [cookie["name"] for cookie in report["cookies"]] == ["__Host-gaesess", "__Host-gaesess.1"]
 
 
+def test_the_body_of_a_response_is_no_cookie(key_file: str) -> None:
+    (line,) = set_cookies({"n": 1})
+    response = f"HTTP/1.0 200 OK\r\nSet-Cookie: {line}\r\nVary: Cookie\r\n\r\nVisit number 1\n"
+    status, report = inspect(response, "--key-file", key_file)
+    assert (status, report["seal"], report["data"]) == (0, "genuine", {"n": 1})
+
+
 def test_a_value_alone_is_taken_for_our_cookie(key_file: str) -> None:
     (line,) = set_cookies({"n": 1})
     status, _ = inspect(line.partition(";")[0].partition("=")[2], "--key-file", key_file)

@@ -11,6 +11,7 @@ from gaesess.cookies import MAX_COOKIE_BYTES
 OUR_NAMES = ("__Host-gaesess", "__Secure-gaesess", "gaesess")
 
 _HEADER = re.compile(r"[<>\s]*(set-cookie|cookie)\s*:\s*", re.IGNORECASE)  # curl -v writes "< " before a line
+_OTHER_HEADER = re.compile(r"[<>\s]*([\w-]+:|HTTP/)")
 _CHUNK = re.compile(r"(.*?)(\.[0-9]+)?", re.DOTALL)
 
 
@@ -31,16 +32,16 @@ class Cookie(NamedTuple):
 def parse(text: str) -> list[Cookie]:
     """Return the cookies in a Cookie header, in any number of Set-Cookie headers, or in the values of either.
 
-    A value alone, without a name, is that of our cookie. Lines of other headers are left out.
+    A value alone, without a name, is that of our cookie. Where there is one of these headers, no other line is looked
+    at: it may be of the body.
     """
-    cookies: list[Cookie] = []
-    for line in text.splitlines():
-        header = _HEADER.match(line)
-        if header:
-            cookies += _parse_value(line[header.end() :], header[1].lower() == "set-cookie")
-        elif not re.match(r"[<>\s]*[\w-]+:|[<>\s]*HTTP/", line):
-            cookies += _parse_value(line.strip(), None)
-    return cookies
+    lines = text.splitlines()
+    headers = [header for line in lines if (header := _HEADER.match(line))]
+    if headers:
+        found = [_parse_value(header.string[header.end() :], header[1].lower() == "set-cookie") for header in headers]
+    else:
+        found = [_parse_value(line.strip(), None) for line in lines if not _OTHER_HEADER.match(line)]
+    return [cookie for cookies in found for cookie in cookies]
 
 
 def _parse_value(value: str, is_set: bool | None) -> Iterator[Cookie]:
