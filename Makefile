@@ -9,11 +9,12 @@ DEMO := .venv-demo
 DOCS := .venv-docs
 BENCH := .venv-bench
 FUZZ := .venv-fuzz
+WHEELS := .venv-wheels
 SANITIZE := .venv-sanitize
 SECONDS ?= 60  # for each target of `make fuzz`
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -path '*/demo/*.*')
 
-.PHONY: demo test lint test-compiled count pure-wheel test-pure test-django docs soak bench fuzz sanitize clean
+.PHONY: demo test lint sdist test-compiled count pure-wheel test-pure test-django docs wheels soak bench fuzz sanitize clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m gaesess demo $(ARGS)
@@ -26,13 +27,20 @@ lint: $(TEST)/ready
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
+	$(TEST)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TEST)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(TEST)/bin/zizmor --quiet --offline .github
+
+# What everything else is built of, as it ships.
+sdist: $(TEST)/ready
+	rm -rf build/sdist
+	$(TEST)/bin/python -m build --sdist --quiet --outdir build/sdist .
 
 # Both twins are tested as they ship: the wheel with the extension, then the one that is built where no compiler is. What
 # is the same in both is tested in one of them.
-# (build/lib: what setuptools left there of a module that is gone would be packed.)
-test-compiled: $(TEST)/ready
-	rm -rf build/wheel build/lib*
-	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel .
+test-compiled: sdist
+	rm -rf build/wheel
+	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel build/sdist/*.tar.gz
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
 	$(TEST)/bin/python -m pytest --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py  # test-pure has them
@@ -41,9 +49,9 @@ test-compiled: $(TEST)/ready
 count:
 	$(TEST)/bin/python -m bench.instructions $(ARGS)
 
-pure-wheel: $(TEST)/ready
-	rm -rf build/pure-wheel build/lib*
-	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel .
+pure-wheel: sdist
+	rm -rf build/pure-wheel
+	CC=false GAESESS_REQUIRE_EXTENSION=0 $(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/pure-wheel build/sdist/*.tar.gz
 	test -f build/pure-wheel/gaesess-*-py3-none-any.whl
 
 # Coverage is of this run: it cannot look into what is compiled, and costs a third of the time.
@@ -61,6 +69,23 @@ test-django: $(DJANGO_42)/ready $(DJANGO_NEWEST)/ready
 docs: $(DOCS)/ready
 	$(DOCS)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 	@echo 'written: build/docs/index.html'
+
+# The wheels of every CPython on this machine, out of the sdist, each with what auditwheel says of it and the portable tests
+# on what is installed, where no source is. 
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 python3.15
+wheels: $(WHEELS)/ready sdist
+	rm -rf build/wheels
+	mkdir -p build/wheels/tests
+	cp -r tests pyproject.toml build/wheels/tests
+	for python in $(PYTHONS); do \
+	  $$python -c '' 2>/dev/null || continue; \
+	  GAESESS_REQUIRE_EXTENSION=1 $$python -m pip wheel --quiet --no-deps --wheel-dir build/wheels/$$python build/sdist/*.tar.gz && \
+	  $(WHEELS)/bin/auditwheel show build/wheels/$$python/*.whl && \
+	  $$python -m venv --clear build/wheels/venv && \
+	  build/wheels/venv/bin/pip install --quiet --upgrade 'pip>=25.1' && \
+	  build/wheels/venv/bin/pip install --quiet --group test-portable "$$(echo build/wheels/$$python/*.whl)[encrypt]" && \
+	  (cd build/wheels/tests && GAESESS_REQUIRE_EXTENSION=1 ../venv/bin/python -m pytest --quiet @tests/portable.txt) || exit 1; \
+	done
 
 # Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
 soak: $(TEST)/ready
@@ -95,6 +120,12 @@ $(TEST)/ready $(SANITIZE)/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
 	$(@D)/bin/pip install --quiet --group test '.[all]'
+	touch $@
+
+$(WHEELS)/ready: pyproject.toml
+	$(PYTHON) -m venv $(WHEELS)
+	$(WHEELS)/bin/pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(WHEELS)/bin/pip install --quiet --group wheels
 	touch $@
 
 $(DJANGO_42)/ready: pyproject.toml | pure-wheel
@@ -135,5 +166,5 @@ $(FUZZ)/installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(TEST) $(DJANGO_42) $(DJANGO_NEWEST) $(DEMO) $(DOCS) $(BENCH) $(FUZZ) $(SANITIZE) build dist src/*.egg-info \
+	rm -rf $(TEST) $(DJANGO_42) $(DJANGO_NEWEST) $(DEMO) $(DOCS) $(BENCH) $(FUZZ) $(SANITIZE) $(WHEELS) build dist src/*.egg-info \
 	  src/gaesess/*.so .coverage .coverage.* fuzz/findings

@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-
 from typing import TYPE_CHECKING
 
 import pytest

@@ -32,6 +32,7 @@ from sybil.parsers.markdown.skip import SkipParser
 
 PORTS = ("8000", "8001", "8002")  # what documents call theirs; free ones are taken in their place
 SERVER_SECONDS = 30  # in which it has to listen, on a machine that is busy
+READER = "the reader"  # the name it has among those of a document's Python
 SHOWN = ("text", "http")  # languages of blocks to look at
 REMEMBER = """{ echo "cd '$PWD'"; export -p; }"""  # so that `cd` and `export` last
 
@@ -79,7 +80,7 @@ class Reader:
             assert language in SHOWN, f"a block of {language} has to be a file, or there is nothing to be done with it"
 
     def _here(self, text: str) -> str:
-        return re.sub("|".join(PORTS), lambda port: self._ports[port[0]], text)
+        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[0]], text)
 
     def _type(self, command: str, expected: str) -> None:
         script = f"source '{self._shell}'\n{command}\nstatus=$?; {REMEMBER} > '{self._shell}'; exit $status"
@@ -116,11 +117,11 @@ def fits(expected: str, output: str) -> bool:
 
 
 def note(example: Example) -> None:
-    example.namespace["reader"].note(*example.parsed)
+    example.namespace[READER].note(*example.parsed)
 
 
 def follow(example: Example) -> None:
-    example.namespace["reader"].follow(example)
+    example.namespace[READER].follow(example)
 
 
 def parse_comments(document: Document) -> Iterator[Region]:

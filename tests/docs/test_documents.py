@@ -7,7 +7,7 @@ from unittest import SkipTest
 from unittest.mock import patch
 
 import pytest
-from reader import DOCUMENTS, Reader
+from reader import DOCUMENTS, READER, Reader
 
 from gaesess import events
 
@@ -23,7 +23,7 @@ def test_who_follows_a_document_sees_what_it_says(path, tmp_path, monkeypatch, s
     monkeypatch.setattr(events, "_listeners", ())  # those of one document hear nothing of the next
     document = DOCUMENTS.parse(path)
     reader = Reader(empty)
-    document.namespace.update(__name__="__main__", reader=reader)
+    document.namespace.update({"__name__": "__main__", READER: reader})
     with patch.dict(os.environ), closing(reader):
         for example in document.examples():
             try:
