@@ -33,6 +33,10 @@ class Session(LazySession, MutableMapping[Hashable, Any]):
     def __repr__(self) -> str:
         return f"<Session {self.state.value}>"  # no id and no data: representations end up in logs
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether they are one session, which reads neither, or the data are those of another mapping."""
+        return self is other if isinstance(other, LazySession) else MutableMapping.__eq__(self, other)
+
     has_key = LazySession.__contains__
 
     def clear(self) -> None:

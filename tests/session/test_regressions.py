@@ -336,3 +336,20 @@ def test_record_kept_at_sign_out_is_not_deleted_by_the_session_that_follows(stor
         session.terminate(clear_data=False)
         session["flash"] = "bye"
     assert stored.manager.load(sid)["filler"] == BIG
+
+
+def test_to_compare_sessions_reads_neither(stored, durable):
+    """As asgiref does with whatever is in a ContextVar, to find out whether it is to be set."""
+    durable.down = True
+    one, other = stored.send(), stored.send()
+    assert one == one
+    assert one != other
+    assert one is not None
+    assert not one.is_accessed()
+    assert not other.is_accessed()
+
+
+def test_a_session_is_equal_to_a_dictionary_of_its_data(stored):
+    with stored.request() as session:
+        assert session == {"filler": BIG, "cart": [], "paid": False}
+        assert session != {}
