@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
@@ -416,6 +417,18 @@ def test_more_records_than_a_page_holds_are_counted_and_deleted_in_bounded_commi
     commits = [types.CommitRequest.pb(call.request) for call in store.wire.calls if call.rpc == "commit"]
     sizes = [len(commit.mutations) for commit in commits]
     assert (sum(sizes), max(sizes) <= MAX_MUTATIONS) == (501, True)
+
+
+def test_shards_are_cleaned_in_turn(cloud_store: WiredStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datastore, "MAX_MUTATIONS", 1)
+    monkeypatch.setattr(datastore, "CLEANUP_THREADS", 1)
+    ends = [SHARDS[0], SHARDS[-1]]
+    for shard, number in product(ends, range(2)):
+        cloud_store.add(f"{shard}{NOW:010d}{number:030x}", b"", expires_at=NOW)
+    cloud_store.wire.calls.clear()
+    assert sum(cloud_store.delete_expired(now=NOW)) == 4
+    commits = [types.CommitRequest.pb(call.request) for call in cloud_store.wire.calls if call.rpc == "commit"]
+    assert [mutation.delete.path[0].name[:2] for commit in commits for mutation in commit.mutations] == ends * 2
 
 
 def test_what_is_live_costs_a_cleanup_nothing(store: WiredStore) -> None:

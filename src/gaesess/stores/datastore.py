@@ -8,9 +8,9 @@ set a time-to-live policy (https://cloud.google.com/datastore/docs/ttl) in place
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from itertools import islice
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from secrets import token_bytes, token_hex
 from typing import Any, TypeAlias
 
@@ -163,7 +163,7 @@ class DatastoreStore(Store):
         """Have `use` called, in a few threads, with each page of keys of expired entities; yield how many are on each.
 
         A page is asked for when the one before it is done with: so few are in memory, and few calls under way when the
-        caller stops.
+        caller stops. The ranges take turns, so that no one of them, which is one tablet's, has all the deletes.
         """
 
         def turn(query: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
@@ -172,15 +172,16 @@ class DatastoreStore(Store):
                 use(keys)
             return len(keys), following
 
-        queries = (self._key_range_query(first, end) for first, end in expired_key_ranges(now))
+        queries = deque(self._key_range_query(first, end) for first, end in expired_key_ranges(now))
+        turns: set[Future[tuple[int, dict[str, Any] | None]]] = set()
         with ThreadPoolExecutor(CLEANUP_THREADS) as pool:
-            turns = {pool.submit(turn, query) for query in islice(queries, CLEANUP_THREADS)}
-            while turns:
+            while queries or turns:
+                while queries and len(turns) < CLEANUP_THREADS:
+                    turns.add(pool.submit(turn, queries.popleft()))
                 done, turns = wait(turns, return_when=FIRST_COMPLETED)
                 for keys, following in (future.result() for future in done):
-                    query = following or next(queries, None)
-                    if query is not None:
-                        turns.add(pool.submit(turn, query))
+                    if following:
+                        queries.append(following)
                     if keys:
                         yield keys
 
