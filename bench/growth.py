@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flask
-import matplotlib
 
 from bench.cases import ALONE, CASES, SESSION, other_cookies
+from bench.charts import panels
 from bench.interleaved import measure_added
 from bench.ours import GAESESS, GAESESS_ASGI, STDLIB_LAZY, with_gaesess, with_gaesess_asgi
 from bench.peers import DJANGO, FLASK, STARLETTE, with_flask
-
-matplotlib.use("svg")
-from matplotlib import pyplot
 
 ROUNDS, ROUND_SECONDS = 9, 0.003
 COOKIE_BYTES = 60_000  # of session data: as much as 20 cookies take, so that size is never a matter of stores here
@@ -97,19 +94,10 @@ def _measure(plot: Plot, case: str) -> dict[str, list[float]]:
     return lines
 
 
-def _draw(plot: Plot, panels: dict[str, dict[str, list[float]]], path: Path) -> None:
-    settings = {"svg.hashsalt": "gaesess", "svg.fonttype": "none", "font.size": 10}  # the same file from the same data
-    with pyplot.rc_context(settings):
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(9.5, 4.2), sharey=True, layout="constrained")
-        for panel, (case, lines) in zip(axes, panels.items(), strict=True):
+def _draw(plot: Plot, cases: dict[str, dict[str, list[float]]], path: Path) -> None:
+    with panels(path, len(cases), legend_columns=3) as axes:
+        for panel, (case, lines) in zip(axes, cases.items(), strict=True):
             for name, microseconds in lines.items():
                 panel.plot(plot.values, microseconds, STYLES[name], label=name, markersize=4)
             panel.set(title=case, xlabel=plot.axis, xscale=plot.scale, yscale=plot.scale)
-            panel.minorticks_off()
-            for axis in (panel.xaxis, panel.yaxis):
-                axis.set_major_formatter("{x:,.0f}")
-            panel.grid(alpha=0.3)
         axes[0].set_ylabel("added to a request (µs)")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-        figure.savefig(path, metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
