@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ PORTS = ("8000", "8001", "8002")  # what documents call theirs; free ones are ta
 SERVER_SECONDS = 30  # in which it has to listen, on a machine that is busy
 READER = "the reader"  # the name it has among those of a document's Python
 SHOWN = ("text", "http")  # languages of blocks to look at
-REMEMBER = """{ echo "cd '$PWD'"; export -p; }"""  # so that `cd` and `export` last
+REMEMBER = """{ echo "cd '$PWD'"; export -p; }"""  # so that `cd` and variables last
 
 
 class Reader:
@@ -52,7 +53,8 @@ class Reader:
     def close(self) -> None:
         """Stop the servers."""
         for server in self._servers:
-            os.killpg(server.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait()
 
     def note(self, comment: str, argument: str) -> None:
@@ -83,7 +85,7 @@ class Reader:
         return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[0]], text)
 
     def _type(self, command: str, expected: str) -> None:
-        script = f"source '{self._shell}'\n{command}\nstatus=$?; {REMEMBER} > '{self._shell}'; exit $status"
+        script = f"set -a; source '{self._shell}'\n{command}\nstatus=$?; {REMEMBER} > '{self._shell}'; exit $status"
         done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, f"$ {command}\n{done.stdout}\nexit status {done.returncode}"
         assert not expected or fits(expected, done.stdout), f"$ {command}\n{done.stdout}\nexpected:\n{expected}"
