@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import services
@@ -47,8 +48,12 @@ class Reader:
         self._ports = {port: str(services.free_port()) for port in PORTS}
         self._servers: list[subprocess.Popen[bytes]] = []
         self._next: dict[str, str] = {}
+        self._shell.write_text(f"cd '{directory}'\n")
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        self._shell.write_text(f"cd '{directory}'\nexport PATH='{path}'\n")
+        # As in a new terminal: other tests have settings of theirs in the environment.
+        self._environ = {name: os.environ[name] for name in ("HOME", "PYTHONPATH") if name in os.environ} | {
+            "PATH": path
+        }
 
     def close(self) -> None:
         """Stop the servers."""
@@ -85,23 +90,32 @@ class Reader:
         return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[0]], text)
 
     def _type(self, command: str, expected: str) -> None:
-        script = f"set -a; source '{self._shell}'\n{command}\nstatus=$?; {REMEMBER} > '{self._shell}'; exit $status"
-        done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}\nexit status {done.returncode}"
-        assert not expected or fits(expected, done.stdout), f"$ {command}\n{done.stdout}\nexpected:\n{expected}"
+        last = f"status=$?; {REMEMBER} > '{self._shell}'; exit $status"
+        typed = self._start(f"set -a\n{command}\n{last}", subprocess.PIPE)
+        printed = typed.communicate()[0].decode()
+        assert typed.returncode == 0, f"$ {command}\n{printed}\nexit status {typed.returncode}"
+        assert not expected or fits(expected, printed), f"$ {command}\n{printed}\nexpected:\n{expected}"
         self.directory = Path(self._shell.read_text().split("'")[1])
 
     def _serve(self, command: str, url: str) -> None:
         log = self._shell.with_name(f"{len(self._servers)}.log")
         with log.open("wb") as output:
-            script = f"source '{self._shell}'\n{command}"
-            server = subprocess.Popen(["bash", "-c", script], stdout=output, stderr=output, start_new_session=True)
+            server = self._start(command, output)
         self._servers.append(server)
         deadline = time.monotonic() + SERVER_SECONDS
         while not services.accepts(urlsplit(url).port or 80):
             ended = server.poll() is not None or time.monotonic() > deadline
             assert not ended, f"$ {command}\n{log.read_text()}\nnothing listens at {url}"
             time.sleep(0.02)
+
+    def _start(self, script: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["bash", "-c", f"source '{self._shell}'\n{script}"],
+            env=self._environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
