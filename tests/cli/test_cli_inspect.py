@@ -19,7 +19,7 @@ KEY = generate_key()
 DAY = 24 * 3600
 
 
-def set_cookies(data: dict[str, Any], key: str = KEY, **settings: Any) -> list[str]:
+def set_cookies(data: dict[Any, Any], key: str = KEY, **settings: Any) -> list[str]:
     """Return what a response sends for a session with these data."""
     session = SessionManager(key, **settings).open(None)
     session.update(data)
@@ -70,6 +70,12 @@ def test_without_the_key_encrypted_data_are_not_to_be_seen() -> None:
     status, report = inspect(header(set_cookies({"n": 1}, encrypt=True)))
     assert (status, report["without_data"]) == (0, "they are encrypted")
     assert "data" not in report
+
+
+def test_data_of_any_type_are_json(key_file: str) -> None:
+    data = {("a", 1): {b"k": {2}}, 3: [timedelta(1)], None: (1, "x")}
+    _, report = inspect(header(set_cookies(data)), "--key-file", key_file)
+    assert report["data"] == {"('a', 1)": {"b'k'": "{2}"}, "3": ["datetime.timedelta(days=1)"], "None": [1, "x"]}
 
 
 def test_a_session_in_the_store_is_said_to_be_there(key_file: str) -> None:

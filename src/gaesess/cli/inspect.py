@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     keys = _keys(options.key_file)
     name, chunks = pasted.choose(pasted.parse(text), options.cookie_name)
     report = _report(name, chunks, keys, int(time.time()))
-    print(json.dumps(report, default=repr) if options.json else _as_text(report))
+    print(json.dumps(_as_json(report)) if options.json else _as_text(report))
     return 1 if report["seal"] in ("refused", "expired") else 0
 
 
@@ -123,6 +123,15 @@ def _data(token: Token | None) -> dict[str, Any]:
         return {"data": codec.loads((compression.expand(token) if token.flags & ZLIB else token).payload)}
     except InvalidToken as error:
         return {"without_data": str(error)}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON can have it: what it lacks as Python writes it."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else repr(key): _as_json(its) for key, its in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def _as_text(report: dict[str, Any]) -> str:
