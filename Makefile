@@ -43,7 +43,7 @@ test-compiled: sdist
 	$(TEST)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel build/sdist/*.tar.gz
 	! $(TEST)/bin/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx|pxd) '
 	$(TEST)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
-	$(TEST)/bin/python -m pytest --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py  # test-pure has them
+	$(TEST)/bin/python -m pytest --ignore tests/demo --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py  # test-pure has them
 
 # Of the wheel that test-compiled leaves installed.
 count:
