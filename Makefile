@@ -71,7 +71,8 @@ docs: $(DOCS)/ready
 	@echo 'written: build/docs/index.html'
 
 # The wheels of every CPython on this machine, out of the sdist, each with what auditwheel says of it and the portable tests
-# on what is installed, where no source is. 
+# on what is installed, where no source is. And the tree makes the same wheel, byte for byte, as the sdist.
+SAME_TIME := SOURCE_DATE_EPOCH=1700000000
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 python3.15
 wheels: $(WHEELS)/ready sdist
 	rm -rf build/wheels
@@ -86,6 +87,9 @@ wheels: $(WHEELS)/ready sdist
 	  build/wheels/venv/bin/pip install --quiet --group test-portable "$$(echo build/wheels/$$python/*.whl)[encrypt]" && \
 	  (cd build/wheels/tests && GAESESS_REQUIRE_EXTENSION=1 ../venv/bin/python -m pytest --quiet @tests/portable.txt) || exit 1; \
 	done
+	$(SAME_TIME) $(WHEELS)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels/of-the-tree .
+	$(SAME_TIME) $(WHEELS)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels/of-the-sdist build/sdist/*.tar.gz
+	cmp build/wheels/of-the-tree/*.whl build/wheels/of-the-sdist/*.whl
 
 # Some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one.
 soak: $(TEST)/ready

@@ -194,6 +194,10 @@ def test_a_file_that_is_not_there_is_told(missing: str) -> None:
     assert "no-such-file" in result.stderr
 
 
+def test_names_that_a_terminal_would_obey_are_left_out() -> None:
+    assert "\x1b" not in run("inspect", stdin="Cookie: a\x1b[2J=1; b=2; c=3").stderr
+
+
 # -- attributes
 
 

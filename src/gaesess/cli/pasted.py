@@ -12,6 +12,7 @@ OUR_NAMES = ("__Host-gaesess", "__Secure-gaesess", "gaesess")
 
 _HEADER = re.compile(r"[<>\s]*(set-cookie|cookie)\s*:\s*", re.IGNORECASE)  # curl -v writes "< " before a line
 _OTHER_HEADER = re.compile(r"[<>\s]*([\w-]+:|HTTP/)")
+_NAME = re.compile(r"[\x21-\x7E]+")  # others would be printed on a terminal, which takes some for commands
 _CHUNK = re.compile(r"(.*?)(\.[0-9]+)?", re.DOTALL)
 
 
@@ -41,7 +42,7 @@ def parse(text: str) -> list[Cookie]:
         found = [_parse_value(header.string[header.end() :], header[1].lower() == "set-cookie") for header in headers]
     else:
         found = [_parse_value(line.strip(), None) for line in lines if not _OTHER_HEADER.match(line)]
-    return [cookie for cookies in found for cookie in cookies]
+    return [cookie for cookies in found for cookie in cookies if _NAME.fullmatch(cookie.name)]
 
 
 def _parse_value(value: str, is_set: bool | None) -> Iterator[Cookie]:
