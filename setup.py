@@ -12,8 +12,9 @@ from setuptools.errors import BaseError, CCompilerError
 # The core by hand, and from their own Python source the modules that have a .pxd: those on every request's road.
 PACKAGE = Path("src/gaesess")
 SOURCES = [PACKAGE / "_speedups.pyx", *(file.with_suffix(".py") for file in sorted(PACKAGE.glob("*.pxd")))]
-# Annotations are for people and mypy: Cython would refuse subclasses of str and dict where Python takes them.
-DIRECTIVES = {"language_level": 3, "annotation_typing": False}
+# annotation_typing: annotations are for people and mypy; Cython would refuse subclasses of str and dict where Python
+# takes them. nonecheck: an attribute of None is an AttributeError, as in Python, not a crash.
+DIRECTIVES = {"language_level": 3, "annotation_typing": False, "nonecheck": True}
 # No debug information: five times as small, and the same bytes wherever it is built. Who sets CFLAGS decides himself.
 COMPILE_ARGS = [] if "CFLAGS" in os.environ or os.name == "nt" else ["-g0"]
 EXTENSION_REQUIRED = "CIBUILDWHEEL" in os.environ or os.environ.get("GAESESS_REQUIRE_EXTENSION") == "1"

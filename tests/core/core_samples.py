@@ -29,3 +29,17 @@ def cut(text: str, chunks: int) -> list[str]:
 
 def changed(message: bytes, offset: int, value: bytes) -> bytes:
     return message[:offset] + value + message[offset + len(value) :]
+
+
+RIGHT = {  # arguments that every function of the core takes
+    "prepare_key": (7, b"secret"),
+    "unseal_cookies": (KEYS, f"gaesess={cookie_text()}", "gaesess", NOW),
+    "seal": (KEY, TOKEN, 1),
+    "unseal": (KEYS, _core.seal(KEY, TOKEN, 1), NOW),
+    "encode": (b"data",),
+    "decode": ("AAAA",),
+    "read_cookies": (f"gaesess={cookie_text()}", "gaesess"),
+    "write_cookies": ("n", "text", "; Path=/", 8),
+    "format_sid": (1, True, SID),
+    "parse_sid": (f"1800000000S{SID.hex()}",),
+}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from core_samples import KEY, KEYS, NOW, SID, TOKEN
+from core_samples import KEY, KEYS, NOW, RIGHT, SID, TOKEN
 
 from gaesess import _core, _impl
+from gaesess._core import Token
 
 SEALED = _core.seal(KEY, TOKEN, 1)
 
@@ -22,6 +23,21 @@ class Number(int):
     """Not exactly an int."""
 
 
+class OtherToken(Token):
+    """Not exactly a Token."""
+
+
+class NoKey:
+    """Has the id of a key and nothing else."""
+
+    id = 7
+
+
+KEYLESS = {("seal", 0), ("unseal", 0), ("unseal_cookies", 0)}  # any object that has what a key, or a mapping, needs
+ANYTHING = {("format_sid", 1)}  # true or false
+PLACES = [(name, index) for name, arguments in RIGHT.items() for index in range(len(arguments))]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -29,6 +45,7 @@ class Number(int):
         ("prepare_key", (1, bytearray(b"secret"))),
         ("prepare_key", (1, "secret")),
         ("seal", (KEY, tuple(TOKEN), 1)),
+        ("seal", (KEY, OtherToken(*TOKEN), 1)),
         ("seal", (KEY, TOKEN, True)),
         ("seal", (KEY, TOKEN, 1.0)),
         ("seal", (KEY, TOKEN._replace(expires=Number(1)), 1)),
@@ -59,3 +76,36 @@ def test_only_exact_types_are_taken(name, arguments):
     """So that no method of a subclass has a say in what is verified."""
     with pytest.raises(TypeError):
         getattr(_impl, name)(*arguments)
+
+
+@pytest.mark.parametrize(("name", "index"), [place for place in PLACES if place not in ANYTHING])
+def test_none_is_taken_nowhere(name, index):
+    arguments = list(RIGHT[name])
+    arguments[index] = None
+    with pytest.raises(AttributeError if (name, index) in KEYLESS else TypeError):
+        getattr(_impl, name)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("seal", (NoKey(), TOKEN, 1)),
+        ("unseal", ({7: NoKey()}, SEALED, NOW)),
+        ("unseal_cookies", ({7: NoKey()}, *RIGHT["unseal_cookies"][1:])),
+    ],
+)
+def test_another_object_in_the_place_of_a_key_is_an_error(name, arguments):
+    with pytest.raises(AttributeError):
+        getattr(_impl, name)(*arguments)
+
+
+@pytest.mark.parametrize("fields", [(), TOKEN[:-1], (*TOKEN, b"")])
+def test_a_token_of_too_few_or_too_many_fields_is_an_error(fields):
+    with pytest.raises(ValueError, match="values to unpack"):
+        _impl.seal(KEY, tuple.__new__(Token, fields), 1)
+
+
+def test_no_key_is_made_without_its_blocks():
+    kind = type(_impl.prepare_key(7, b"secret"))
+    with pytest.raises(TypeError):
+        kind.__new__(kind)

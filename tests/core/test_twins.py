@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_samples import KEY, KEYS, NOW, OTHER_KEY, POINTER, SID, TOKEN, cookie_text
+from core_samples import KEY, KEYS, NOW, OTHER_KEY, POINTER, RIGHT, SID, TOKEN, cookie_text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -265,20 +265,6 @@ sid_texts = st.tuples(
 @given(st.one_of(sid_texts, any_text, wrong))
 def test_parse_sid(text):
     agree("parse_sid", text)
-
-
-RIGHT = {
-    "prepare_key": (7, b"secret"),
-    "unseal_cookies": (KEYS, f"gaesess={TEXTS[0]}", "gaesess", NOW),
-    "seal": (KEY, TOKEN, 1),
-    "unseal": (KEYS, SEALED[0], NOW),
-    "encode": (b"data",),
-    "decode": ("AAAA",),
-    "read_cookies": (f"gaesess={TEXTS[0]}", "gaesess"),
-    "write_cookies": ("n", "text", "; Path=/", 8),
-    "format_sid": (1, True, SID),
-    "parse_sid": (f"1800000000S{HEX}",),
-}
 
 
 @pytest.mark.parametrize("name", RIGHT)
