@@ -28,9 +28,10 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 from gaesess.errors import BadSignature, ExpiredToken, MalformedToken, UnknownKey
+from gaesess.pickling import refuse_keys, refuse_session
 
 SUITE = 0x21
 POINTER = 0x01  # the payload is in the store
@@ -66,6 +67,9 @@ class Token(NamedTuple):
     def __repr__(self) -> str:
         return f"<Token revision={self.revision}>"  # no id and no data: representations end up in logs
 
+    def __reduce__(self) -> NoReturn:
+        refuse_session(self)
+
 
 class MacKey(NamedTuple):
     """An HMAC key prepared once: the two padded blocks of RFC 2104, and the id that tokens name it by."""
@@ -76,6 +80,9 @@ class MacKey(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<MacKey {self.id}>"  # no key: representations end up in logs
+
+    def __reduce__(self) -> NoReturn:
+        refuse_keys(self)
 
 
 class _Key(Protocol):

@@ -15,6 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from gaesess import _core
 from gaesess._core import _COUNT_CHARS, KNOWN_FLAGS, MAX_CHUNKS, MAX_U32, POINTER, SHA256_BLOCK_BYTES, SUITE, Token
 from gaesess.errors import BadSignature, ExpiredToken, MalformedToken, UnknownKey
+from gaesess.pickling import refuse_keys
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
@@ -95,6 +96,8 @@ cdef class MacKey:
 
     def __repr__(self):
         return f"<MacKey {self.id}>"
+
+    __reduce__ = refuse_keys
 
 
 def prepare_key(key_id, key):

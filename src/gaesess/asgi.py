@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import SessionManager
+from gaesess.pickling import refuse_keys
 from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, current_session
 from gaesess.timeouts import DEFAULT_LIFETIME
@@ -61,6 +62,8 @@ class SessionMiddleware:
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
         self._has_store = self.manager.has_store
         self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
+
+    __reduce__ = refuse_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

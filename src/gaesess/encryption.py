@@ -17,7 +17,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gaesess import _core, _impl
 from gaesess._core import HEADER_BYTES, Token
 from gaesess.errors import BadSignature
+from gaesess.pickling import refuse_keys
 
 SUITE = 0x22
 SALT_BYTES = 16
@@ -39,6 +40,9 @@ class CipherKey(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<CipherKey {self.id}>"  # no key: representations end up in logs
+
+    def __reduce__(self) -> NoReturn:
+        refuse_keys(self)
 
 
 def prepare_key(key_id: int, key: bytes) -> CipherKey:

@@ -13,6 +13,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from gaesess import events
 from gaesess._core import BROWSER
 from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.pickling import refuse_keys
 from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import MappingSession, Session, finders
 from gaesess.settings import manager_from
@@ -92,6 +93,8 @@ class GaeSessInterface(SessionInterface):
 
     def __init__(self, manager: SessionManager) -> None:
         self.manager = manager
+
+    __reduce__ = refuse_keys
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Return the session of a request, which reads its cookie only if it is used."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gaesess._core import Token
 from gaesess.active import ActiveSession
 from gaesess.errors import SessionClosed, StoreUnavailable
+from gaesess.pickling import refuse_session
 
 if TYPE_CHECKING:
     from gaesess.cookies import HeaderFields
@@ -67,6 +68,8 @@ class LazySession:
         self._signed_out = False
         self._accessed = False
         self._closed = False
+
+    __reduce__ = refuse_session
 
     def __getitem__(self, key: Hashable) -> Any:
         active = self._load()

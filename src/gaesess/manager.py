@@ -16,6 +16,7 @@ from gaesess.authenticator import Authenticator
 from gaesess.cookies import CookiePolicy, HeaderFields
 from gaesess.errors import InvalidToken, SessionTooLarge
 from gaesess.keys import Keyring, RetiredKey
+from gaesess.pickling import refuse_keys
 from gaesess.placement import Placement
 from gaesess.recorder import Recorder
 from gaesess.records import Records
@@ -131,6 +132,8 @@ class SessionManager:
             max_bytes = cookie_bytes if self._records is None else MAX_RECORD_BYTES
             newborn = partial(self.new_token, None)
             self.legacy = Takeover(legacy, self.cookie, self._records, newborn, self.now, max_bytes)
+
+    __reduce__ = refuse_keys
 
     @property
     def has_store(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.manager import SessionManager
+from gaesess.pickling import refuse_keys
 from gaesess.responses import keep_private, refusal, vary_by_cookie
 from gaesess.session import Session, current_session
 from gaesess.timeouts import DEFAULT_LIFETIME
@@ -49,6 +50,8 @@ class SessionMiddleware:
         self.app = app
         self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
         self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
+
+    __reduce__ = refuse_keys
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         passive = self._has_passive_paths and self.manager.timeouts.is_passive(_path(environ))

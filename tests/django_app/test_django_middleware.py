@@ -1,5 +1,8 @@
 """The middleware in Django's place: what goes to the client, and when the session is saved."""
 
+import copy
+import pickle
+
 import pytest
 from asgi.client import BIG
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -313,3 +316,9 @@ def test_a_request_made_by_hand_gets_its_session_as_from_djangos_own(site):
     count(request)
     response = middleware.process_response(request, HttpResponse())
     assert response.cookies["__Host-gaesess"].value
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_the_middleware_is_neither_pickled_nor_copied(site, duplicate):
+    with pytest.raises(TypeError, match=r"^a DjangoSessionMiddleware .*the secret keys"):
+        duplicate(DjangoSessionMiddleware(lambda request: HttpResponse()))

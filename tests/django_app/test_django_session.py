@@ -1,7 +1,9 @@
 """`request.session` answers all that Django's own does, under our middleware and of SessionStore."""
 
 import asyncio
+import copy
 import inspect
+import pickle
 import threading
 from datetime import datetime, timedelta, timezone
 
@@ -9,6 +11,7 @@ import pytest
 from asgi.client import BIG
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import override_settings
+from django.utils.functional import SimpleLazyObject
 
 from gaesess import SessionManager, StoreUnavailable
 from gaesess.django import DjangoSession, SessionStore
@@ -322,6 +325,18 @@ def test_the_event_loop_does_not_wait_for_the_store(session, site, call):
     event_loop = asyncio.run(use())
     assert site.store.threads
     assert event_loop not in site.store.threads
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("kind", [DjangoSession, SessionStore])
+def test_it_is_neither_pickled_nor_copied(manager, duplicate, lazy, kind):
+    session = SessionStore() if kind is SessionStore else kind(manager, None)
+    session["name"] = "Ada"
+    thing = SimpleLazyObject(lambda: session) if lazy else session
+    assert thing["name"] == "Ada"
+    with pytest.raises(TypeError, match=rf"^a {kind.__name__} .*the secret session id.*dict\(session\)"):
+        duplicate(thing)
 
 
 def test_an_outage_is_raised_by_the_coroutine(session, site):

@@ -1,5 +1,7 @@
 """`flask.session`: saved with the response, and with the attributes and the ways of Flask's own."""
 
+import copy
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -302,6 +304,36 @@ def test_a_flashed_message_is_there_in_the_next_request_and_then_gone_with_its_s
     client.send(path="/flash")
     assert [client.send().body for _ in range(2)] == [b"[('info', 'saved')]", b"[]"]
     assert client.cookies == {}
+
+
+# -- copies
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_it_is_not_copied_by_its_proxy_either(site, duplicate):
+    def view():
+        with pytest.raises(TypeError, match=r"^a FlaskSession .*the secret session id.*dict\(session\)"):
+            duplicate(session)
+        return repr(dict(session))
+
+    assert site.serve_view(view, name="Ada").send().body == b"{'name': 'Ada'}"
+
+
+def test_it_is_not_pickled_by_its_proxy_either(site):
+    def view():
+        with pytest.raises(pickle.PicklingError):  # as with any proxy of Werkzeug's
+            pickle.dumps(session)
+        with pytest.raises(TypeError, match="the secret session id"):
+            pickle.dumps(session._get_current_object())
+        return ""
+
+    assert site.serve_view(view, name="Ada").send().status == "200 OK"
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_opens_the_sessions_is_neither_pickled_nor_copied(site, duplicate):
+    with pytest.raises(TypeError, match=r"^a GaeSessInterface .*the secret keys"):
+        duplicate(site.app.session_interface)
 
 
 # -- idleness

@@ -5,7 +5,9 @@ ASGI. All that was written about it meanwhile is then searched for them, in ever
 """
 
 import asyncio
+import copy
 import logging
+import pickle
 import traceback
 from base64 import urlsafe_b64encode
 
@@ -290,9 +292,13 @@ def test_nothing_is_told_of_a_cookie_of_another_application(make_site, watch):
     assert not watch.found()
 
 
-@pytest.mark.parametrize("encrypt", [False, True], ids=["signed", "encrypted"])
-@pytest.mark.parametrize("filler", [CARD, BIG], ids=["cookie", "store"])
-def test_no_representation_shows_any_of_it(watch, encrypt, filler):
+@pytest.fixture(
+    params=[(False, CARD), (False, BIG), (True, CARD), (True, BIG)],
+    ids=["signed, cookie", "signed, store", "encrypted, cookie", "encrypted, store"],
+)
+def parts(request, watch):
+    """What a site and its session are made of: the objects that hold an id or a key, and the others."""
+    encrypt, filler = request.param
     store = TieredStore(MemoryStore(), FaultyStore(MemoryStore()))
     settings = {"store": store, "encrypt": encrypt, "clock": lambda: NOW}
     manager = SessionManager(KEY, retired_keys=[KEY[::-1]], **settings)
@@ -305,13 +311,27 @@ def test_no_representation_shows_any_of_it(watch, encrypt, filler):
     token, _, _ = manager.authenticator.authenticate(jar.header())
     active = manager.authenticator.activate(token)
     records = Records(store, keyring.record, keyring.label, manager.now)
+    holders = [session, token, active, active.token, manager, manager.authenticator, records]
+    holders += [keyring, keyring.cookie, keyring.cookie.current, keyring.record.current]
+    holders += [SessionMiddleware(None, KEY), asgi.client.SessionMiddleware(None, KEY)]
+    holders += [records.read(token)] if filler is BIG else []
     sealed = keyring.record.seal(token._replace(flags=0, payload=filler.encode()))
-    shown = [session, token, active, active.token, active.contents, active.history, manager, manager.cookie]
-    shown += [keyring, keyring.cookie, keyring.cookie.current, keyring.record.current, records, Stored(sealed, 1)]
-    shown += [store, store.cache, store.durable, SessionMiddleware(None, KEY), asgi.client.SessionMiddleware(None, KEY)]
-    shown += [records.read(token)] if filler is BIG else []
-    watch.written = [f"{thing!r} {thing}" for thing in shown]
+    others = [active.contents, active.history, manager.cookie, Stored(sealed, 1), store, store.cache, store.durable]
+    return holders, others
+
+
+def test_no_representation_shows_any_of_it(watch, parts):
+    holders, others = parts
+    watch.written = [f"{thing!r} {thing}" for thing in holders + others]
     assert not watch.found()
+
+
+def test_nothing_that_holds_an_id_or_a_key_can_be_pickled_or_copied(parts):
+    holders, _ = parts
+    for thing in holders:
+        for duplicate in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError):
+                duplicate(thing)
 
 
 def test_a_token_still_says_which_revision_it_is():

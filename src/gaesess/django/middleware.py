@@ -21,6 +21,7 @@ from gaesess.django.managers import manager
 from gaesess.django.session import DjangoSession
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.lazy import State
+from gaesess.pickling import refuse_keys
 from gaesess.responses import keep_private, refusal
 from gaesess.session import Session, current_session
 
@@ -56,6 +57,8 @@ class DjangoSessionMiddleware(SessionMiddleware):
         MiddlewareMixin.__init__(self, get_response)  # Django's own imports SESSION_ENGINE, of which this has no need
         self.manager = manager()
         self._is_async = iscoroutinefunction(get_response)
+
+    __reduce__ = refuse_keys
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
