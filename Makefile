@@ -47,7 +47,7 @@ test-compiled: sdist
 
 # Of the wheel that test-compiled leaves installed.
 count:
-	$(TEST)/bin/python -m bench.instructions $(ARGS)
+	PYTHONPATH=tests $(TEST)/bin/python -m bench.instructions $(ARGS)  # tests: how valgrind is started
 
 pure-wheel: sdist
 	rm -rf build/pure-wheel

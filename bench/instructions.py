@@ -15,14 +15,14 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+import services
 
 from bench.cases import CASES, OTHERS
 from bench.interleaved import Call
@@ -34,7 +34,6 @@ REQUESTS = 500, 1500
 UNIT = f"{STDLIB_LAZY.name}: read"
 ACCEPTED = Path(__file__).with_name("instructions.json")
 PYTHON = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
-CALLGRIND = ["valgrind", "--tool=callgrind", "--compress-strings=no"]
 LEFT_OUT = ("libc.", "libcrypto.", "ld-linux", "vgpreload")
 ALLOCATORS = ("malloc", "calloc", "realloc")
 
@@ -69,20 +68,9 @@ def totals(name: str, requests: int) -> Count:
     """Return the instructions and the blocks of a whole process."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
-        subprocess.run(
-            [
-                *CALLGRIND,
-                f"--callgrind-out-file={out}",
-                sys.executable,
-                "-m",
-                "bench.instructions",
-                name,
-                str(requests),
-            ],
-            env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONMALLOC": "malloc"},
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+        command = [sys.executable, "-m", "bench.instructions", name, str(requests)]
+        options = ["--tool=callgrind", "--compress-strings=no", f"--callgrind-out-file={out}"]
+        services.run_valgrind(*options, *command, PYTHONHASHSEED="0", PYTHONMALLOC="malloc")
         return parsed(out.read_text().splitlines())
 
 
@@ -116,8 +104,14 @@ def main(arguments: list[str]) -> str | None:
     """Return what is wrong, if anything is."""
     if len(arguments) == 2:
         return run(arguments[0], int(arguments[1]))
-    if shutil.which("valgrind") is None:
-        return "valgrind is not installed (Debian: valgrind)" if os.environ.get("CI") else print("no valgrind: skipped")
+    import pytest  # not where requests are counted, which would take twice as long
+
+    try:
+        services.VALGRIND.require()
+    except pytest.skip.Exception as reason:
+        return print(f"skipped: {reason}")
+    if "compiled" not in TWINS:
+        return print("skipped: the core is not compiled")
     names = list(scenarios())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         raw = dict(zip(names, pool.map(count, names), strict=True))

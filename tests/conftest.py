@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,16 +14,6 @@ from gaesess import _impl
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
-
-BROWSER_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def pytest_report_header() -> str:
@@ -40,18 +28,9 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"GAESESS_REQUIRE_EXTENSION is set, but the core is {_impl.IMPLEMENTATION!r}", returncode=1)
 
 
-def require(service: services.Service) -> None:
-    """Skip the test if the service is not installed, or fail it where GAESESS_REQUIRE_SERVICES=1 says it must be."""
-    if service.found():
-        return
-    give_up = pytest.fail if os.environ.get("GAESESS_REQUIRE_SERVICES") == "1" else pytest.skip
-    give_up(f"{service.name} is not installed: install {service.install}")
-
-
 @pytest.fixture(scope="session")
 def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The "host:port" of a memcached."""
-    require(services.MEMCACHED)
     with services.run_memcached(tmp_path_factory.mktemp("memcached")) as address:
         yield address
 
@@ -59,7 +38,6 @@ def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def datastore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The "host:port" of a Cloud Datastore emulator."""
-    require(services.DATASTORE)
     with services.run_datastore_emulator(tmp_path_factory.mktemp("datastore")) as address:
         yield address
 
@@ -67,33 +45,14 @@ def datastore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 @pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The "host:port" of a Firestore emulator in Datastore mode."""
-    require(services.FIRESTORE)
     with services.run_firestore_emulator(tmp_path_factory.mktemp("firestore")) as address:
         yield address
 
 
-@pytest.fixture(scope="session")
-def run_dev_appserver() -> Callable[..., AbstractContextManager[tuple[int, int]]]:
-    """What runs an application under App Engine's development server."""
-    require(services.DEV_APPSERVER)
-    return services.run_dev_appserver
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of the chromium program."""
-    require(services.CHROMIUM)
-    return str(shutil.which("chromium"))
-
-
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright  # not where the portable tests run: it has no wheel for musl
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=BROWSER_ARGS)
-        yield launched
-        launched.close()
+def browser() -> Iterator[Browser]:
+    with services.run_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

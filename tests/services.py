@@ -1,4 +1,7 @@
-"""The real servers that the tests run against: found, started on loopback ports of their own, and stopped again."""
+"""The real servers that the tests run against: found, started on loopback ports of their own, and stopped again.
+
+No other module starts one: what does so here skips the test where the service is not installed.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 START_SECONDS = 60  # gcloud and a JVM on a busy machine
 STOP_SECONDS = 10
 PROJECT = "gaesess-test"
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 class Service(NamedTuple):
@@ -26,6 +41,15 @@ class Service(NamedTuple):
     name: str
     found: Callable[[], bool]
     install: str
+
+    def require(self) -> None:
+        """Skip the test if it is not installed, or fail it where GAESESS_REQUIRE_SERVICES=1 says it must be."""
+        if self.found():
+            return
+        import pytest  # not where requests are counted, which would take twice as long
+
+        give_up = pytest.fail if os.environ.get("GAESESS_REQUIRE_SERVICES") == "1" else pytest.skip
+        give_up(f"{self.name} is not installed: install {self.install}")
 
 
 def free_port() -> int:
@@ -54,30 +78,36 @@ def sdk() -> Path | None:
     return None if gcloud is None else Path(gcloud).resolve().parents[1]
 
 
-def emulator_found(component: str) -> bool:
-    """Look for the component before gcloud is started: it would try to download one that is missing."""
+def in_sdk(*components: str) -> bool:
+    """Look for components before gcloud is started: it would try to download one that is missing."""
     where = sdk()
-    return where is not None and shutil.which("java") is not None and (where / "platform" / component).is_dir()
+    return where is not None and all((where / "platform" / component).is_dir() for component in components)
 
 
-MEMCACHED = Service("memcached", lambda: shutil.which("memcached") is not None, "the package memcached")
+def on_path(program: str) -> bool:
+    return shutil.which(program) is not None
+
+
+MEMCACHED = Service("memcached", lambda: on_path("memcached"), "the package memcached")
 DATASTORE = Service(
     "Cloud Datastore emulator",
-    lambda: emulator_found("cloud-datastore-emulator"),
+    lambda: on_path("java") and in_sdk("cloud-datastore-emulator"),
     "a Java runtime and gcloud's component cloud-datastore-emulator (Debian: google-cloud-cli-datastore-emulator)",
 )
 FIRESTORE = Service(
     "Firestore emulator",
-    lambda: emulator_found("cloud-firestore-emulator"),
+    lambda: on_path("java") and in_sdk("cloud-firestore-emulator"),
     "a Java runtime and gcloud's component cloud-firestore-emulator (Debian: google-cloud-cli-firestore-emulator)",
 )
-CHROMIUM = Service("chromium", lambda: shutil.which("chromium") is not None, "the package chromium")
+CHROMIUM = Service("chromium", lambda: on_path("chromium"), "the package chromium")
 DEV_APPSERVER = Service(
     "dev_appserver",
-    lambda: sdk() is not None and (sdk() / "platform" / "google_appengine").is_dir(),
+    lambda: in_sdk("google_appengine", "bundledpythonunix"),
     "gcloud's component app-engine-python (Debian: google-cloud-cli-app-engine-python)",
 )
-SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM, DEV_APPSERVER)
+CURL = Service("curl", lambda: on_path("curl"), "the package curl")
+VALGRIND = Service("valgrind", lambda: on_path("valgrind"), "the package valgrind")
+SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM, DEV_APPSERVER, CURL, VALGRIND)
 
 
 class Server:
@@ -170,6 +200,7 @@ def run_memcached(directory: Path) -> Iterator[str]:
 @contextmanager
 def memcached_server(directory: Path, *options: str) -> Iterator[tuple[str, Server]]:
     """Run a memcached, with these options besides, and yield its "host:port" and itself."""
+    MEMCACHED.require()
     port = free_port()
     command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "64", *options]
     if os.geteuid() == 0:
@@ -198,7 +229,8 @@ def run_datastore_emulator(directory: Path) -> Iterator[str]:
 def datastore_server(directory: Path) -> Iterator[tuple[str, Server]]:
     """Run the same, and yield its "host:port" and itself. When it is started again it is empty."""
     options = ["--no-store-on-disk", "--consistency=1.0", f"--data-dir={directory / 'data'}"]
-    with run_emulator(["beta", "emulators", "datastore", "start", *options], directory) as emulator:
+    command = ["beta", "emulators", "datastore", "start", *options]
+    with run_emulator(DATASTORE, command, directory) as emulator:
         yield emulator
 
 
@@ -206,12 +238,13 @@ def datastore_server(directory: Path) -> Iterator[tuple[str, Server]]:
 def run_firestore_emulator(directory: Path) -> Iterator[str]:
     """Run the Firestore emulator in Datastore mode, and yield its "host:port"."""
     command = ["emulators", "firestore", "start", "--database-mode=datastore-mode"]
-    with run_emulator(command, directory) as (address, _):
+    with run_emulator(FIRESTORE, command, directory) as (address, _):
         yield address
 
 
 @contextmanager
-def run_emulator(command: list[str], directory: Path) -> Iterator[tuple[str, Server]]:
+def run_emulator(service: Service, command: list[str], directory: Path) -> Iterator[tuple[str, Server]]:
+    service.require()
     port = free_port()
     address = f"127.0.0.1:{port}"
     with running(
@@ -231,6 +264,7 @@ def run_dev_appserver(app: Path, directory: Path, **env: str) -> Iterator[tuple[
 
     It installs the application's requirements into an environment of its own.
     """
+    DEV_APPSERVER.require()
     where = sdk()
     assert where is not None
     own_python = where / "platform" / "bundledpythonunix" / "bin" / "python3"  # others lack modules that it needs
@@ -256,6 +290,24 @@ def run_dev_appserver(app: Path, directory: Path, **env: str) -> Iterator[tuple[
         TMPDIR=str(directory),
     ):
         yield port, admin_port
+
+
+@contextmanager
+def run_chromium() -> Iterator[Browser]:
+    """Run Chromium, and yield it as Playwright's browser."""
+    CHROMIUM.require()
+    from playwright.sync_api import sync_playwright  # not where the portable tests run: it has no wheel for musl
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+def run_valgrind(*arguments: str, **env: str) -> None:
+    """Run a command under valgrind, without what valgrind itself prints. Raises CalledProcessError if it fails."""
+    VALGRIND.require()
+    subprocess.run(["valgrind", *arguments], env=os.environ | env, stderr=subprocess.DEVNULL, check=True)
 
 
 def emulator_answers(port: int) -> bool:

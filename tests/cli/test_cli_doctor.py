@@ -43,8 +43,8 @@ def examine(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.fixture
-def own_memcached(memcached: str, tmp_path: Path) -> Any:
-    """Start another memcached than the one of all tests, which is skipped where that is."""
+def own_memcached(tmp_path: Path) -> Any:
+    """Start another memcached than the one of all tests."""
 
     @contextmanager
     def start(*options: str) -> Iterator[str]:

@@ -3,10 +3,11 @@
 import threading
 
 import pytest
+import services
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django_site import Site
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -34,9 +35,8 @@ def session_cookies(context):
     }
 
 
-def test_a_user_signs_into_the_admin_and_out(chromium, url, user):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+def test_a_user_signs_into_the_admin_and_out(url, user):
+    with services.run_chromium() as browser:
         context = browser.new_context()
         page = context.new_page()
         page.goto(url)
@@ -55,4 +55,3 @@ def test_a_user_signs_into_the_admin_and_out(chromium, url, user):
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading", name="Logged out")).to_be_visible()
         assert session_cookies(context) == {}
-        browser.close()

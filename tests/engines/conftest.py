@@ -9,7 +9,7 @@ from proxy import Proxy
 
 
 @pytest.fixture
-def memcached_server(memcached, tmp_path):  # memcached: skips the test, or fails it, where there is none
+def memcached_server(tmp_path):
     """The "host:port" of a memcached of the test's own, and its process."""
     with services.memcached_server(tmp_path) as (address, server):
         yield address, server

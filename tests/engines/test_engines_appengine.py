@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import services
 from http_browser import HttpBrowser
 
 import gaesess
@@ -17,11 +18,11 @@ NOTES = 3  # that do not fit into a cookie
 
 
 @pytest.fixture(scope="module")
-def server(run_dev_appserver, tmp_path_factory):
+def server(tmp_path_factory):
     """The ports of the example and of the server's administration."""
     app = tmp_path_factory.mktemp("app")
     build(app)
-    with run_dev_appserver(
+    with services.run_dev_appserver(
         app, tmp_path_factory.mktemp("server"), COOKIE_KEY=generate_key(), PYTHONDONTWRITEBYTECODE="1"
     ) as ports:
         yield ports

@@ -9,7 +9,7 @@ from engines.visitor import check
 
 
 @pytest.fixture
-def emulator(datastore_emulator, tmp_path):  # datastore_emulator: skips the test, or fails it, where there is none
+def emulator(tmp_path):
     """The "host:port" of an emulator of the test's own, and its process."""
     directory = tmp_path / "emulator"
     directory.mkdir()

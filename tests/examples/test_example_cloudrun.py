@@ -55,7 +55,7 @@ def run(directory, **env):
 
 
 @pytest.fixture(scope="module")
-def site(memcached, datastore_emulator, tmp_path_factory):  # memcached: skips where there is none
+def site(datastore_emulator, tmp_path_factory):
     """The port of the example, and its own memcached."""
     directory = tmp_path_factory.mktemp("app")
     build(directory)

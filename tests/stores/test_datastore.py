@@ -469,7 +469,7 @@ def test_a_server_that_never_answers_is_store_unavailable_at_the_deadline(call: 
             call(store)
 
 
-def test_a_stopped_emulator_is_store_unavailable(datastore_emulator: str, tmp_path: Path) -> None:
+def test_a_stopped_emulator_is_store_unavailable(tmp_path: Path) -> None:
     key = new_key()
     with ExitStack() as own_emulator:
         address = own_emulator.enter_context(services.run_datastore_emulator(tmp_path))

@@ -62,7 +62,7 @@ class TestTwoServers(CacheContract):
 
 
 @pytest.fixture(scope="module")
-def second_memcached(memcached: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def second_memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with services.run_memcached(tmp_path_factory.mktemp("second")) as address:
         yield address
 
