@@ -12,7 +12,7 @@ from gaesess import _core
 from gaesess._core import HEADER_BYTES, TAG_BYTES, Token
 
 try:
-    from gaesess import _speedups
+    import gaesess._speedups as _speedups
 except ModuleNotFoundError:  # the pure wheel
     _speedups = None
 
