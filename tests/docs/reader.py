@@ -109,6 +109,8 @@ class Reader:
             time.sleep(0.02)
 
     def _start(self, script: str, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        if re.search(r"\bcurl\b", script):
+            services.CURL.require()
         return subprocess.Popen(
             ["bash", "-c", f"source '{self._shell}'\n{script}"],
             env=self._environ,

@@ -31,3 +31,15 @@ def test_who_follows_a_document_sees_what_it_says(path, tmp_path, monkeypatch, s
             except SkipTest as reason:
                 with subtests.test(f"line {example.line}"):
                     pytest.skip(str(reason))
+
+
+def test_a_document_whose_commands_need_curl_is_skipped_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("GAESESS_REQUIRE_SERVICES", raising=False)
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ curl -s http://localhost:8000/\n```\n")
+    document = DOCUMENTS.parse(page)
+    document.namespace[READER] = Reader(tmp_path)
+    (example,) = document.examples()
+    with pytest.raises(pytest.skip.Exception, match="curl is not installed"):
+        example.evaluate()
