@@ -58,3 +58,12 @@ def test_most_import_none():
 @pytest.mark.parametrize("module", OWN)
 def test_some_import_their_own(module):
     assert frameworks_of(of_package(module)) == OWN[module]
+
+
+def test_a_manager_with_a_store_imports_neither_asyncio_nor_thread_pools():
+    program = (
+        "import sys\nfrom gaesess import SessionManager, generate_key\nfrom gaesess.stores.memory import MemoryStore\n"
+        "SessionManager(generate_key(), store=MemoryStore())\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
+    assert {"asyncio", "concurrent.futures"}.isdisjoint(done.stdout.split())

@@ -16,6 +16,7 @@ EACH = {
     "cookie_only_threshold": 100,
     "store": TieredStore(MemoryStore(), MemoryStore()),
     "outage": "degrade",
+    "store_threads": 8,
     "retired_keys": [],
     "encrypt": True,
     "compress": False,
@@ -63,3 +64,9 @@ def test_the_settings_arrive():
 def test_what_is_wrong_is_said(settings, message):
     with pytest.raises(ValueError, match=message):
         manager_from(settings, "GAESESS")
+
+
+@pytest.mark.parametrize("value", [0, 1001, -1, 1.5, True, None, "64"])
+def test_store_threads_is_a_count(value):
+    with pytest.raises(ValueError, match=rf"^store_threads must be an int from 1 to 1000, got {value!r}$"):
+        SessionManager(generate_key(), store_threads=value)

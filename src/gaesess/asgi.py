@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gaesess import events
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -28,6 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 _STARTS = ("http.response.start", "websocket.http.response.start")
 _BODIES = ("http.response.body", "websocket.http.response.body")
@@ -45,8 +45,9 @@ class SessionMiddleware:
     gets its cookies, and these answers, if the server has the extension "websocket.http.response"; else it is closed.
 
     The store is never asked on the event loop: a session in the store is read before the application is called, and
-    saved, in a thread. Only `session.terminate()` and `session.save()` ask it at once, where they are called: from a
-    coroutine write `await asyncio.to_thread(session.terminate)`. Where the store is used the event loop is asyncio's.
+    saved, in one of `store_threads` threads that are for nothing else. Only `session.terminate()` and `session.save()`
+    ask it at once, where they are called: from a coroutine write `await asyncio.to_thread(session.terminate)`. Where
+    the store is used the event loop is asyncio's.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class SessionMiddleware:
         passive = self._has_passive_paths and self.manager.timeouts.is_passive(scope["path"])
         session = scope["session"] = MappingSession(self.manager, scope["headers"], passive)
         if self._has_store and session.read_waits():
-            await asyncio.to_thread(session.read_ahead)
+            await _in_thread(session, Session.read_ahead)
         response = _Response(session, scope, send, self._has_store)
         token = current_session.set(session)
         try:
@@ -167,8 +168,7 @@ class _Response:
         send waits for the same save; if there is none, asyncio logs what went wrong with it.
         """
         if self._saving is None:
-            work = partial(copy_context().run, Session.commit, self._session)
-            self._saving = asyncio.get_running_loop().run_in_executor(None, work)
+            self._saving = _in_thread(self._session, Session.commit)
         saving = self._saving
         await asyncio.wait([saving])
         if self._saving is saving:
@@ -194,6 +194,12 @@ class _Response:
         prefix = "http.response" if self._scope["type"] == "http" else _DENIAL
         await self._server_send({"type": f"{prefix}.start", "status": status, "headers": headers})
         await self._server_send({"type": f"{prefix}.body", "body": text})
+
+
+def _in_thread(session: Session, method: Callable[[Session], T]) -> asyncio.Future[T]:
+    """Call a method of the session where it may wait for the store, in a copy of the caller's context."""
+    executor = session.manager.store_threads.executor
+    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, method, session)
 
 
 def _set_cookie(values: list[str]) -> Headers:

@@ -12,6 +12,7 @@ cdef class SessionManager:
     cdef object _clock, _label, _records, _revocation, _users
     cdef readonly Timeouts timeouts
     cdef readonly Authenticator authenticator
+    cdef readonly object store_threads
     cdef Placement _placement
     cdef Sealer _sealer
 

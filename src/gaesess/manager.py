@@ -23,6 +23,7 @@ from gaesess.records import Records
 from gaesess.revocation import Revocation
 from gaesess.session import Session
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, Version
+from gaesess.threads import StoreThreads
 from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
 from gaesess.users import USER_KEY, UserId, Users, UserSession, binding_of
 
@@ -51,6 +52,8 @@ class SessionManager:
     - `no_datastore`: use only the cache of a TieredStore.
     - `outage`: what a save comes to while the durable store of a TieredStore is down: "raise" StoreUnavailable, or
       "degrade", which saves in the cache alone until the next save that the durable store takes.
+    - `store_threads`: how many threads of a process may call the store where an event loop must not wait for it, under
+      ASGI and in Django's coroutines.
     - `cookie_only_threshold`: how many bytes of session data stay in the cookie, by default as many as one cookie
       holds.
     - `cookie_name` and the others of the cookie: see CookiePolicy.
@@ -69,6 +72,7 @@ class SessionManager:
         *,
         store: Store | None = None,
         outage: Literal["raise", "degrade"] = "raise",
+        store_threads: int = 64,
         retired_keys: Iterable[RetiredKey] = (),
         encrypt: bool = False,
         compress: bool = False,
@@ -88,6 +92,7 @@ class SessionManager:
             raise ValueError("compress=True would let the length of an encrypted session tell of what is in it")
         if outage not in ("raise", "degrade"):
             raise ValueError(f'outage is "raise" or "degrade", not {outage!r}')
+        self.store_threads = StoreThreads(store_threads)
         self.timeouts = Timeouts(lifetime, idle_timeout, passive_paths)
         self.cookie = CookiePolicy(
             cookie_name,

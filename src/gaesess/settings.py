@@ -20,6 +20,7 @@ class KeywordSettings(TypedDict, total=False):
 
     store: Store | None
     outage: Literal["raise", "degrade"]
+    store_threads: int
     retired_keys: Iterable[RetiredKey]
     encrypt: bool
     compress: bool

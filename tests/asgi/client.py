@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import wsgi.client
@@ -25,7 +26,7 @@ async def respond(send: Any, body: bytes = b"ok") -> None:
 
 
 class WatchedStore(FaultyStore):
-    """Notes which threads call it; while `gate` is not set, every call waits for it."""
+    """Notes which threads call it; every call waits while `gate` is not set, and for the others of a `meeting`."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -33,12 +34,22 @@ class WatchedStore(FaultyStore):
         self.called = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
+        self.meeting: threading.Barrier | None = None
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         self.threads.append(threading.get_ident())
         self.called.set()
         assert self.gate.wait(30)
+        if self.meeting:
+            self.meeting.wait(30)
         return super()._call(method, *arguments, **options)
+
+
+class Foreign(ThreadPoolExecutor):
+    """The event loop's default executor, which belongs to the application."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        raise AssertionError("the store was called in a thread of the application")
 
 
 class Site(wsgi.client.Site):

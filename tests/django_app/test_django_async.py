@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from asgi.client import BIG
+from asgi.client import BIG, Foreign
 from asgiref.sync import iscoroutinefunction
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
@@ -74,6 +74,30 @@ def test_the_store_is_never_asked_on_the_event_loop(site, use, size):
     assert client.send("/async/").status == 200
     assert threading.get_ident() not in site.store.threads
     assert bool(site.store.threads) is (size > 0 or use is grow)
+
+
+@pytest.mark.parametrize("use", [read, change, grow, shrink, save, flush])
+def test_the_event_loops_default_executor_is_left_to_the_application(site, use):
+    request = call(site, use, visitor(site, use, 5000))
+
+    async def run():
+        asyncio.get_running_loop().set_default_executor(Foreign())
+        return await request
+
+    assert asyncio.run(run()).status_code == 200
+
+
+def test_thirty_requests_wait_for_the_store_at_once_and_nothing_else_waits(site):
+    client = visitor(site, read, 5000)
+    site.store.meeting = threading.Barrier(31)  # the thirty, and a thread of the application
+
+    async def run():
+        requests = [asyncio.create_task(call(site, read, client)) for _ in range(30)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(site.store.meeting.wait, 30)
+        return [response.status_code for response in await asyncio.gather(*requests)]
+
+    assert asyncio.run(run()) == [200] * 30
 
 
 @pytest.mark.parametrize("use", [untouched, read, change, shrink, regenerate])

@@ -8,7 +8,7 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from asgi.client import BIG
+from asgi.client import BIG, Foreign
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
@@ -311,14 +311,16 @@ def test_every_coroutine_function_does_what_its_method_does(session):
         lambda session: session.aflush(),
         lambda session: session.adelete("another"),
         lambda session: session.aexists("another"),
+        lambda session: session.aclear_expired(),
     ],
 )
-def test_the_event_loop_does_not_wait_for_the_store(session, site, call):
+def test_neither_the_event_loop_nor_its_default_executor_waits_for_the_store(session, site, call):
     session["filler"] = BIG
     session = next_request(session)
     site.store.threads.clear()
 
     async def use():
+        asyncio.get_running_loop().set_default_executor(Foreign())
         await call(session)
         return threading.get_ident()
 

@@ -9,7 +9,7 @@ from functools import partial
 from http.cookies import Morsel
 from typing import cast
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -18,7 +18,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from gaesess import events
 from gaesess.django.managers import manager
-from gaesess.django.session import DjangoSession
+from gaesess.django.session import DjangoSession, sync_to_store_thread
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.lazy import State
 from gaesess.pickling import refuse_keys
@@ -71,12 +71,12 @@ class DjangoSessionMiddleware(SessionMiddleware):
         self.process_request(request)
         session = _session(request)
         if self.manager.has_store and session.read_waits():
-            await sync_to_async(session.read_ahead, thread_sensitive=False)()
+            await sync_to_store_thread(self.manager, session.read_ahead)()
         with _current(session):
             response = await cast(Awaitable[HttpResponse], self.get_response(request))
             finish = partial(self.process_response, request, response)
             if self.manager.has_store and not _is_failure(response) and session.close():
-                return await sync_to_async(finish, thread_sensitive=False)()
+                return await sync_to_store_thread(self.manager, finish)()
             return finish()
 
     def process_request(self, request: HttpRequest) -> None:

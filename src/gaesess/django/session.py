@@ -14,6 +14,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from gaesess._core import BROWSER, Token
 from gaesess.cleanup import delete_expired_sessions
 from gaesess.django.managers import manager
+from gaesess.manager import SessionManager
 from gaesess.session import MappingSession, Session
 
 P = ParamSpec("P")
@@ -22,13 +23,18 @@ Method = Callable[Concatenate[Any, P], R]
 AsyncMethod = Callable[Concatenate["DjangoSession", P], Coroutine[Any, Any, R]]
 
 
+def sync_to_store_thread(manager: SessionManager, function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Make a coroutine function of one that may wait for the store."""
+    return sync_to_async(function, thread_sensitive=False, executor=manager.store_threads.executor)
+
+
 def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
     """Make a coroutine function of a method; a session in the store is first read, in a thread."""
 
     @wraps(method)
     async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.read_waits():
-            await sync_to_async(self.read_ahead, thread_sensitive=False)()
+            await sync_to_store_thread(self._manager, self.read_ahead)()
         result: R = getattr(self, method.__name__)(*args, **kwargs)
         return result
 
@@ -40,7 +46,7 @@ def _in_thread(method: Method[P, R]) -> AsyncMethod[P, R]:
 
     @wraps(method)
     async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = await sync_to_async(getattr(self, method.__name__), thread_sensitive=False)(*args, **kwargs)
+        result: R = await sync_to_store_thread(self._manager, getattr(self, method.__name__))(*args, **kwargs)
         return result
 
     return call
@@ -215,7 +221,7 @@ class DjangoSession(MappingSession):
 
     @classmethod
     async def aclear_expired(cls) -> None:
-        await sync_to_async(cls.clear_expired, thread_sensitive=False)()
+        await sync_to_store_thread(manager(), cls.clear_expired)()
 
 
 def _as_datetime(seconds: int) -> datetime:
