@@ -118,6 +118,7 @@ class Records:
         except (Conflict, StoreUnavailable):
             if not self._is_retired(old, heir):
                 raise
+        self.invalidate(old)
 
     def terminate(self, token: Token, version: Version | None = None) -> None:
         """End a session under this identity and every one that it was given meanwhile. `version` as for `end`."""
@@ -136,9 +137,11 @@ class Records:
                     stored = self._get(token, fresh=True)
                     record = self._verified(token._replace(revision=0), stored)
                     if record is not None and record.ended:
+                        self.invalidate(token)
                         return record.heir
                     version = stored.version if stored else None
                 self._put(token, version, tombstone(None))
+                self.invalidate(token)
                 events.emit("terminated", "the record of a session was ended", session=self._label(token.sid))
                 return None
             except (KeyExists, Conflict, Gone):
@@ -176,6 +179,11 @@ class Records:
             return True
         heir = self._verified(record.heir._replace(revision=0), self._get(record.heir, fresh=True))
         return heir is not None and heir.ended
+
+    def invalidate(self, token: Token) -> None:
+        """Mark a cache's entry as old if the last write could not: call it after a sign-out."""
+        if self._tiered:
+            self._tiered.invalidate(record_key(token.expires, token.sid))
 
     def delete(self, token: Token) -> None:
         """Delete a record that nobody knows of."""
@@ -225,7 +233,7 @@ class Records:
     def _end_in_cache(self, token: Token) -> None:
         if self._tiered:
             key, data = record_key(token.expires, token.sid), self._seal(token, tombstone(None))
-            self._tiered.put_cache(key, data, expires_at=token.expires)
+            self._tiered.put_cache(key, data)
 
     @property
     def _tiered(self) -> TieredStore | None:

@@ -92,7 +92,9 @@ class Users:
             sessions = tuple(row for row in user.sessions if row[2] == kept)
             return User(user.generation + 1, kept, sessions)
 
-        return self._change(user_id, revoke).generation
+        generation = self._change(user_id, revoke).generation
+        self._records.invalidate(_identity(user_id))
+        return generation
 
     def sessions(self, user_id: UserId) -> list[UserSession]:
         """Return a user's sessions that have not ended, the latest last."""

@@ -26,6 +26,7 @@ class Lineage:
         self.adrift = False  # nobody knows whether its old id is over, and the client has that one only: a stated limit
         self.ending = False  # somebody has at least begun to terminate it
         self.ended = False
+        self.untold = False  # the cache failed while it, or an id of it, was ended: a stated limit
 
     def see(self, now: int, revision: tuple[Any, ...], state: Any) -> None:
         """Note what a request was shown of it: the same to all who are shown that revision, and what it once held."""

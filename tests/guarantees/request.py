@@ -152,9 +152,11 @@ class Request:
         self.terminates = True
         for lineage in lineages:
             lineage.ending = True
+        self.task.failed_by.discard(self.world.cache)
         self.session.terminate()
         for lineage in lineages:
             lineage.ended = True
+            lineage.untold |= self.world.cache in self.task.failed_by
         self.changes, self.tried, self.lineage, self.new_id = [], [], None, False
 
     def save(self, *, last: bool = False) -> None:
@@ -168,6 +170,7 @@ class Request:
             self.changes = []
         self.register()
         before = self.session.revision
+        self.task.failed_by.discard(self.world.cache)
         try:
             self.session.save()
         except StoreUnavailable:
@@ -188,6 +191,7 @@ class Request:
                 lineage.stored[sid] = max(self.session.revision, lineage.stored.get(sid, 0))
             if self.new_id:
                 lineage.retired |= set(lineage.sids) - {sid}
+                lineage.untold |= self.world.cache in self.task.failed_by
             self.new_id = False
 
     def note(self, *, certain: bool) -> None:

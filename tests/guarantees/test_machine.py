@@ -122,7 +122,17 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(
         event=st.sampled_from(
-            ["cache down", "durable down", "all up", "land", "evict", "restart", "poison", "time passes"]
+            [
+                "cache down",
+                "durable down",
+                "all up",
+                "land",
+                "evict",
+                "restart",
+                "poison",
+                "process exits",
+                "time passes",
+            ]
         ),
         choice=choices,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from guarantees.history import Lineage, frozen
@@ -30,9 +31,11 @@ class World:
         self.now = 1_800_000_000.0
         self.cache, self.durable = Engine(MemoryStore()), Engine(DurableMemory())
         common = {"cookie_key": generate_key(), "cookie_only_threshold": cookie_bytes, "clock": self.clock}
-        self.stores = [TieredStore(Line(self.cache), Line(self.durable), clock=self.clock) for _ in range(PROCESSES)]
-        self.managers = [SessionManager(store=store, **common) for store in self.stores]
-        self.durable_alone = SessionManager(store=self.durable.store, **common)
+        self.make_manager = partial(SessionManager, **common)
+        self.stores = [self.new_store() for _ in range(PROCESSES)]
+        self.managers = [self.make_manager(store=store) for store in self.stores]
+        self.exited: list[TieredStore] = []
+        self.durable_alone = self.make_manager(store=self.durable.store)
         self.ticks = 0
         self.lineages: dict[str, Lineage] = {}  # by session id
         self.cookies: dict[str, Lineage] = {}  # every Cookie header that was ever sent out
@@ -40,14 +43,18 @@ class World:
     def clock(self) -> float:
         return self.now
 
-    def is_over(self, lineage: Lineage, sid: str) -> bool:
-        """Return whether an id of a session has ended and the cache was told, or has nobody left to hear it from.
+    def new_store(self) -> TieredStore:
+        return TieredStore(Line(self.cache), Line(self.durable), clock=self.clock)
 
-        That a process which could not reach the cache owes it the end of a session is the one stated limit.
+    def is_over(self, lineage: Lineage, sid: str) -> bool:
+        """Return whether an id of a session has ended, and the cache was told.
+
+        That the cache failed when it was to be told, and has not been told since, is the one stated limit.
         """
         expires, _, raw_sid = _core.parse_sid(sid)
         key = record_key(expires, raw_sid)
-        return (lineage.ended or sid in lineage.retired) and not any(key in store._owed for store in self.stores)
+        owed = lineage.untold and any(key in store._owed for store in [*self.stores, *self.exited])
+        return (lineage.ended or sid in lineage.retired) and not owed
 
     def tick(self) -> int:
         self.ticks += 1
@@ -77,8 +84,9 @@ class World:
             self.check_explained(lineage, frozen(found[0]) if found else None)
         for header, lineage in self.cookies.items():
             for manager in self.managers:
-                if manager.open(header).is_active():
-                    assert not lineage.ended, "a terminated session lives on in the cache"
+                session = manager.open(header)
+                if lineage.ended and session.is_active():
+                    assert not self.is_over(lineage, session.sid), "a terminated session lives on in the cache"
 
     def check_client(self, header: str | None) -> None:
         """Check what a client has in the end, and of every other session only whether what was shown can be explained.
@@ -123,6 +131,11 @@ class World:
         elif event == "poison" and keys:
             key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
             self.cache.store.put(key, poison(choice, cached[other].data, own=key == other), expires_at=2_000_000_000)
+        elif event == "process exits":
+            process = choice % PROCESSES
+            self.exited.append(self.stores[process])
+            self.stores[process] = self.new_store()
+            self.managers[process] = self.make_manager(store=self.stores[process])
         elif event == "time passes":
             self.now += 1 + choice % 3
 

@@ -11,6 +11,7 @@ from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.sqlite import SQLiteStore
 from gaesess.stores.tiered import TieredStore
+from gaesess.testing import FaultyStore
 from gaesess.users import MAX_LISTED, USER_KEY
 
 BIG = "x" * 5000
@@ -74,6 +75,21 @@ def test_another_process_signs_them_out_after_the_stated_time(manager, make_mana
     assert signed_in(browser)
     make_manager().revoke_user("ada")
     assert signed_in(browser)
+    clock.time += CHECKED_SECONDS
+    assert not signed_in(browser)
+
+
+def test_other_processes_sign_them_out_though_the_cache_had_just_failed_the_one_that_did_it(make_manager, clock):
+    """It may exit before it uses the cache again."""
+    cache, durable = FaultyStore(MemoryStore()), MemoryStore()
+    one, other = (make_manager(store=TieredStore(cache, durable, clock=clock)) for _ in range(2))
+    browser = sign_in(other)
+    clock.time += CHECKED_SECONDS
+    assert signed_in(browser)  # and from then on the cache has the user's record
+    cache.down = True
+    assert signed_in(browser.copy(one))
+    cache.down = False
+    one.revoke_user("ada")
     clock.time += CHECKED_SECONDS
     assert not signed_in(browser)
 

@@ -5,7 +5,7 @@ from clock import Clock
 from gaesess import SessionManager, generate_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
-from gaesess.testing import FaultyStore
+from gaesess.testing import FaultyStore, new_key
 
 
 class Engines:
@@ -14,7 +14,18 @@ class Engines:
     def __init__(self, clock):
         self.cache, self.durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
         self.durable.may_forget = False
-        self.store = TieredStore(self.cache, self.durable, clock=clock)
+        self.clock = clock
+        self.store = self.another_store()
+
+    def another_store(self):
+        """Return a store of another process on the same engines."""
+        return TieredStore(self.cache, self.durable, clock=self.clock)
+
+    def fail_once(self):
+        """Have the cache fail one call of `store`, which leaves it alone from then on."""
+        self.cache.down = True
+        self.store.get(new_key())
+        self.cache.down = False
 
     def forget(self):
         """Restart the cache, empty."""

@@ -3,8 +3,9 @@
 import pytest
 from browser import with_session
 
-from gaesess import SessionTerminated, StoreUnavailable, delete_expired_sessions
+from gaesess import SessionTerminated, StoreUnavailable, delete_expired_sessions, generate_key
 
+KEY = generate_key()
 BIG = "x" * 5000
 DAY = 24 * 3600
 
@@ -162,6 +163,56 @@ def test_an_end_that_was_in_the_cache_alone_can_be_made_durable(browser, engines
     sign_out(browser)
     engines.forget()
     assert not thief.send().is_active()
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+@pytest.mark.parametrize("verb", ["terminate", "regenerate_id"])
+def test_an_end_reaches_a_cache_that_has_just_failed(make_manager, engines, verb, read_before):
+    """This process may exit before it uses the cache again."""
+    browser, thief = in_two_processes(make_manager, engines)
+    session = browser.send()
+    if read_before:
+        session.ensure_data_loaded()
+    engines.fail_once()
+    getattr(session, verb)()
+    session.commit()
+    assert not thief.send().is_active()
+
+
+def test_an_end_that_is_repeated_reaches_a_cache_that_the_first_could_not_reach(make_manager, engines):
+    browser, elsewhere = in_two_processes(make_manager, engines)
+    engines.cache.down = True
+    sign_out(elsewhere.copy())
+    engines.fail_once()
+    browser.send().terminate()
+    assert not browser.copy(make_manager(cookie_key=KEY, store=engines.another_store())).send().is_active()
+
+
+def test_an_end_that_the_durable_store_cannot_be_told_reaches_a_cache_that_has_just_failed(make_manager, engines):
+    browser, thief = in_two_processes(make_manager, engines)
+    engines.fail_once()
+    engines.durable.down = True
+    with pytest.raises(StoreUnavailable):
+        browser.send().terminate()
+    assert not thief.send().is_active()
+
+
+def test_an_end_that_is_in_the_cache_alone_stays_there_once_the_cache_is_told_of_earlier_writes(make_manager, engines):
+    browser, thief = in_two_processes(make_manager, engines)
+    engines.fail_once()
+    with browser.request() as session:
+        session["n"] = 1
+    engines.durable.down = True
+    with pytest.raises(StoreUnavailable):
+        browser.copy().send().terminate()
+    assert not browser.send().is_active()
+    assert not thief.send().is_active()
+
+
+def in_two_processes(make_manager, engines):
+    """Return two browsers with one session, whose record is in the cache, each in front of a process of its own."""
+    browser = with_session(make_manager(cookie_key=KEY, store=engines.store), filler=BIG)
+    return browser, browser.copy(make_manager(cookie_key=KEY, store=engines.another_store()))
 
 
 def test_a_session_whose_time_ends_meanwhile_is_terminated_without_error(browser, clock):

@@ -400,6 +400,40 @@ class TestCacheFailures:
         self.recover(world)
         assert world.read() is None
 
+    def fail_once(self, world: World) -> None:
+        world.cache.down = True
+        world.tiered.get(new_key())
+        world.cache.down = False
+
+    def test_other_processes_hear_of_a_deletion_though_the_cache_has_just_failed(self, world: World) -> None:
+        world.add()
+        self.fail_once(world)
+        world.tiered.delete(world.key)
+        assert world.another().get(world.key) is None
+
+    def test_an_invalidated_record_is_read_anew_by_other_processes_though_the_cache_has_just_failed(
+        self, world: World
+    ) -> None:
+        version = world.add()
+        self.fail_once(world)
+        version = world.replace(b"second", version)
+        world.tiered.invalidate(world.key)
+        assert world.another().get(world.key) == Stored(b"second", version)
+
+    def test_a_cache_that_cannot_be_told_of_an_invalidation_is_told_later(self, world: World, fault: str) -> None:
+        version = world.add()
+        setattr(world.cache, fault, True)
+        version = world.replace(b"second", version)
+        world.tiered.invalidate(world.key)
+        self.recover(world)
+        world.tiered.get(new_key())
+        assert world.another().get(world.key) == Stored(b"second", version)
+
+    def test_an_entry_that_the_cache_was_told_of_stays_when_it_is_invalidated(self, world: World) -> None:
+        version = world.replace(b"second", world.add())
+        world.tiered.invalidate(world.key)
+        assert world.read_cache_only() == Stored(b"second", version)
+
     def test_only_so_much_is_kept_for_a_cache_that_stays_away(self, world: World) -> None:
         world.cache.down = True
         for _ in range(MAX_OWED + 10):
@@ -534,6 +568,25 @@ class TestBreaker:
         world.replace_durable_only(b"second", version)
         world.now += 29
         assert tiered.get(world.key).data == b"second"
+
+    def test_a_deletion_that_does_not_reach_the_cache_prolongs_the_pause(self, world: World) -> None:
+        version = world.add()
+        world.cache.down = True
+        world.read()
+        world.now += 0.9
+        world.tiered.delete(new_key())
+        world.cache.down = False
+        world.replace_durable_only(b"second", version)
+        world.now += 0.9
+        assert world.read().data == b"second"
+
+    def test_a_deletion_that_reaches_the_cache_ends_the_pause(self, world: World) -> None:
+        version = world.add()
+        world.cache.down = True
+        world.read()
+        world.cache.down = False
+        world.tiered.delete(new_key())
+        assert world.read_cache_only() == Stored(b"first", version)
 
     def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
         self, world: World, caplog: pytest.LogCaptureFixture

@@ -39,12 +39,16 @@ class TieredStore(Store):
     those it surprises, one request in `retry_after` seconds waits for it, as long as its own timeout. While `durable`
     is down, what is in the cache can be read; all else raises StoreUnavailable. `clock` is in seconds.
 
+    A sign-out always tries the cache: `delete` and `invalidate` mark its entry as old at once, because the process may
+    exit before `retry_after` is over. So while the cache hangs, each sign-out waits for its timeout.
+
     Old data cannot enter the cache by a slow hand: readers and writers change only the very entry that they found there
     before they asked the durable store, and where it has changed meanwhile it becomes UNKNOWN. What remains: a new
     record whose entry the cache drops before its writer has put it there, and writes of another machine that the cache
-    did not hear of. The revision floor in the cookie catches an old record; it does not catch a termination: what a
-    process terminates that cannot reach the cache may be read there by others, until that process can tell the cache,
-    or the cache forgets.
+    did not hear of. The revision floor in the cookie catches an old record; it does not catch a sign-out. If the cache
+    cannot be reached, or does not answer within its timeout, at a sign-out, other processes may read the old entry
+    there until this process uses the cache again or, if it exits first, until the cache drops the entry or a request
+    writes to the record.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class TieredStore(Store):
         try:
             self._ask_cache(lambda cache: cache.add(key, _pack(data, version), expires_at=expires_at))
         except StoreError:  # it has a newer record by now, or is not there
-            self._forget(key, expires_at)
+            self._forget(key)
         return TieredVersion(version, None)
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: TieredVersion) -> TieredVersion:
@@ -100,14 +104,22 @@ class TieredStore(Store):
             try:
                 self._change(key, version, _pack(data, durable), expires_at)
             except (Conflict, StoreUnavailable):
-                self._forget(key, expires_at)
+                self._forget(key)
         return TieredVersion(durable, None)
 
     def delete(self, key: str) -> None:
         try:
             self.durable.delete(key)
         finally:  # it may have landed also if it failed
-            self._forget(key, key_expiry(key))
+            self._forget(key, past_breaker=True)
+
+    def invalidate(self, key: str) -> None:
+        """Mark the cache's entry as old if a write of this process could not: call it after a sign-out.
+
+        It is tried even while the cache is left alone.
+        """
+        if key in self._owed:
+            self._forget(key, past_breaker=True)
 
     def put_quick(
         self, key: str, data: bytes, *, expires_at: int, version: TieredVersion | None
@@ -123,10 +135,10 @@ class TieredStore(Store):
             return None
         return TieredVersion(durable, None)
 
-    def put_cache(self, key: str, data: bytes, *, expires_at: int) -> None:
-        """Write to the cache only, whatever is there, if it can be reached."""
+    def put_cache(self, key: str, data: bytes) -> None:
+        """Write to the cache only, whatever is there, if it can be reached: it is tried even while it is left alone."""
         with suppress(StoreUnavailable):
-            self._ask_cache(lambda cache: cache.put(key, _pack(data, None), expires_at=expires_at))
+            self._ask_cache(lambda cache: self._put(cache, key, _pack(data, None)), past_breaker=True)
 
     def count_expired(self, *, now: int) -> int:
         return self.durable.count_expired(now=now)
@@ -180,18 +192,22 @@ class TieredStore(Store):
 
         self._ask_cache(change)
 
-    def _forget(self, key: str, expires_at: int) -> None:
+    def _forget(self, key: str, *, past_breaker: bool = False) -> None:
         """Have nobody believe what the cache has under a key."""
         try:
-            self._ask_cache(lambda cache: cache.put(key, UNKNOWN, expires_at=expires_at))
+            self._ask_cache(lambda cache: self._put(cache, key, UNKNOWN), past_breaker=past_breaker)
         except StoreUnavailable:
             self._owe(key)
 
-    def _ask_cache(self, question: Callable[[Cache], T]) -> T:
-        if not self._breaker.allows():
+    def _ask_cache(self, question: Callable[[Cache], T], *, past_breaker: bool = False) -> T:
+        """Return the cache's answer. Raises StoreUnavailable if it fails, or is left alone and not `past_breaker`.
+
+        A question `past_breaker` may read nothing from the cache: it is asked before what is owed is paid.
+        """
+        if not (past_breaker or self._breaker.allows()):
             raise StoreUnavailable("the cache failed a moment ago and is left alone")
         try:
-            if self._owed:
+            if self._owed and not past_breaker:
                 self._pay()
             began = self._clock()
             answer = question(self.cache)
@@ -216,12 +232,17 @@ class TieredStore(Store):
     def _pay(self) -> None:
         """Mark what a cache that was away has not heard of, before anything is read from it again."""
         with self._owed_lock:
-            owed = list(self._owed.items())
-        for key, debt in owed:  # until it is written it stays owed, so that no other caller reads past it meanwhile
-            self.cache.put(key, UNKNOWN, expires_at=key_expiry(key))
-            with self._owed_lock:
-                if self._owed.get(key) is debt:
-                    del self._owed[key]
+            owed = list(self._owed)
+        for key in owed:
+            self._put(self.cache, key, UNKNOWN)
+
+    def _put(self, cache: Cache, key: str, entry: bytes) -> None:
+        """Store an entry whatever is there. The key stays owed until then: no other caller reads past it meanwhile."""
+        debt = self._owed.get(key)
+        cache.put(key, entry, expires_at=key_expiry(key))
+        with self._owed_lock:
+            if self._owed.get(key) is debt:
+                self._owed.pop(key, None)
 
 
 def _pack(data: bytes, version: int | None) -> bytes:
