@@ -96,6 +96,15 @@ def test_a_write_that_was_looked_up_is_an_event(site, monkeypatch):
     assert site.events[1].fields["landed"] is True
 
 
+def test_a_write_that_was_sent_twice_is_looked_up_and_no_merge(site):
+    site.store_a_session()
+    site.durable.resends = True
+    with site.browser.request() as session:
+        session["a"] = 1
+    assert site.names() == ["outcome_settled", "committed"]
+    assert site.events[0].fields["landed"] is True
+
+
 def test_a_terminated_session_is_an_event(site):
     site.store_a_session()
     with site.browser.request() as session:

@@ -40,19 +40,35 @@ class Recorder:
         try:
             active.version = self._records.write(token, active.version, history)
         except (KeyExists, Conflict, Gone):
-            done = self._catch_up(active)
-            self._emit("conflict_merged", "took up the changes of a concurrent request", active)
-            return done
+            return self._merge(active, token, history)
         except StoreUnavailable:
             return self._settle(active, token, history)
         active.token, active.history = token, history
         return True
 
+    def _merge(self, active: ActiveSession, token: Token, history: History) -> bool:
+        """Go on after a write that the store has refused, as `write` does.
+
+        Either a concurrent request has written, or the store's client library has sent this write twice and the store
+        has refused the second one.
+        """
+        write_id = history.writes[0]
+        try:
+            record = self._records.latest(active.token)
+        except StoreUnavailable:
+            active.contents.attempted(write_id, token)
+            raise
+        if record is not None and write_id in record.history.writes:
+            return self._settle(active, token, history)
+        done = self._catch_up(active, record)
+        self._emit("conflict_merged", "took up the changes of a concurrent request", active)
+        return done
+
     def _settle(self, active: ActiveSession, token: Token, history: History) -> bool:
         """Go on after a write whose outcome is not known, as `write` does: the record tells."""
         tries = active.contents.attempted(history.writes[0], token)
         try:
-            done = self._catch_up(active)
+            done = self._catch_up(active, self._records.latest(active.token))
             self._emit("outcome_settled", "looked up whether a write has landed", active, landed=done)
             if done or tries < MAX_TRIES:
                 return done
@@ -72,9 +88,8 @@ class Recorder:
         self._emit("degraded", "saved in the cache alone, as the durable store is down", active)
         return True
 
-    def _catch_up(self, active: ActiveSession) -> bool:
+    def _catch_up(self, active: ActiveSession, record: Record | None) -> bool:
         """Take up the record as it is by now, and return whether all of the session is in it already."""
-        record = self._records.latest(active.token)
         if record is None:
             if active.version is not None and self._records.may_forget:
                 raise SessionTerminated("the session was evicted from its store while this request was at work")

@@ -107,12 +107,16 @@ class Users:
 
     def _change(self, user_id: UserId, change: Callable[[User], User]) -> User:
         identity = _identity(user_id)
+        user, write_id = User(), b""  # of the last try
         for _ in range(MAX_REPLAYS):
             before, revision, history, version = self._read(identity)
-            user = change(before)
+            if write_id in history.writes:  # it was sent twice, and refused the second time
+                return user
+            user, history = change(before), history.continued()
+            write_id = history.writes[0]
             token = identity._replace(issued=self._now(), revision=revision + 1, payload=codec.dumps({"user": user[:]}))
             try:
-                self._records.write(token, version, history.continued())
+                self._records.write(token, version, history)
                 return user
             except (KeyExists, Conflict, Gone):
                 pass

@@ -10,8 +10,9 @@ from greenlet import getcurrent, greenlet
 
 from gaesess import StoreError, StoreUnavailable
 
-# What can become of a call: the engine is not reached; the reply is lost; the caller gives up, and it is done later.
-FAULTS = ("not reached", "reply lost", "late")
+# What can become of a call: the engine is not reached; the reply is lost; the caller gives up, and it is done later;
+# the client library did not get the first reply and sends it again.
+FAULTS = ("not reached", "reply lost", "late", "sent twice")
 
 
 class Task:
@@ -98,6 +99,8 @@ class Engine:
         if fault == "late":
             self.late.append(work)
             raise StoreUnavailable("no answer in time")
+        if fault == "sent twice":
+            work()
         try:
             return work()
         finally:

@@ -146,6 +146,16 @@ def test_a_second_that_is_too_late_leaves_no_record(make_manager, visitor, store
     assert set(store.store._records) == records
 
 
+@pytest.mark.parametrize("threshold", [None, 0])
+def test_the_old_id_is_barred_though_every_write_is_sent_twice(make_manager, visitor, store, clock, threshold):
+    browser = visitor(make_manager(cookie_only_threshold=threshold))
+    copy = browser.copy()
+    store.resends = True
+    assert browser.data() == {"user": 7}
+    clock.time += 60
+    assert (browser.data(), copy.data()) == ({"user": 7}, {})
+
+
 def test_sign_out_in_the_same_request_bars_the_old_id_at_once(browser, copy):
     with browser.request() as session:
         assert session["user"] == 7

@@ -99,6 +99,30 @@ def test_who_signs_in_after_it_is_signed_in_though_it_be_in_the_same_second(mana
     assert signed_in(sign_in(manager))
 
 
+def test_who_signs_in_between_two_sendings_of_it_stays_signed_in(manager, store, monkeypatch):
+    sign_in(manager)
+    browsers = []
+
+    def sent_twice(*arguments, **options):
+        monkeypatch.undo()
+        store.replace(*arguments, **options)
+        browsers.append(sign_in(manager))
+        return store.replace(*arguments, **options)
+
+    monkeypatch.setattr(store, "replace", sent_twice)
+    manager.revoke_user("ada")
+    assert [signed_in(browser) for browser in browsers] == [True]
+
+
+def test_one_whose_writes_are_all_sent_twice_signs_out_the_others(manager, store):
+    store.resends = True
+    here, there = sign_in(manager), sign_in(manager)
+    with here.request() as session:
+        manager.revoke_user("ada", except_=session)
+    assert (signed_in(here), signed_in(there)) == (True, False)
+    assert sids(manager) == [sid(here)]
+
+
 def test_it_can_be_done_again(manager):
     browsers = []
     for _ in range(3):

@@ -7,6 +7,7 @@ import pytest
 from browser import Browser, with_session
 
 from gaesess import Conflict, SessionDataLoss, StoreUnavailable
+from gaesess.record import REMEMBERED_WRITES
 
 BIG = "x" * 5000
 
@@ -183,6 +184,98 @@ def test_write_whose_reply_is_lost_is_found_under_what_another_has_written_on_it
     with browser.request() as session:
         session.increment("n")
     assert browser.data() == {"filler": BIG, "n": 11}
+
+
+@pytest.mark.parametrize("part", ["durable", "cache"])
+def test_write_that_is_sent_twice_is_made_once(browser, engines, part):
+    getattr(engines, part).resends = True
+    for _ in range(3):
+        with browser.request() as session:
+            session.increment("n")
+            session.append("items", "tea")
+    assert browser.data() == {"filler": BIG, "n": 3, "items": ["tea"] * 3}
+
+
+def test_second_save_after_a_write_that_was_sent_twice_is_made_once(browser, engines):
+    engines.durable.resends = True
+    with browser.request() as session:
+        session.increment("n")
+        session.save()
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 2}
+
+
+def test_write_that_moves_the_session_into_the_store_and_is_sent_twice_is_made_once(make_manager, engines):
+    browser = Browser(make_manager(store=engines.store))
+    engines.durable.resends = True
+    with browser.request() as session:
+        session["filler"] = BIG
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def test_write_that_is_sent_twice_is_found_under_what_another_has_written_on_it(browser, engines, monkeypatch):
+    replace = engines.durable.replace
+
+    def sent_twice(*arguments, **options):
+        monkeypatch.undo()
+        replace(*arguments, **options)
+        with browser.request() as other:
+            other.increment("n", 10)
+        return replace(*arguments, **options)
+
+    monkeypatch.setattr(engines.durable, "replace", sent_twice)
+    with browser.request() as session:
+        session.increment("n")
+    assert browser.data() == {"filler": BIG, "n": 11}
+
+
+def test_write_that_is_sent_twice_and_cannot_be_looked_up_is_found_by_the_next_save(browser, engines, monkeypatch):
+    session = browser.send()
+    session.increment("n")
+    engines.durable.resends = True
+    with monkeypatch.context() as patched:
+        patched.setattr(engines.durable, "get", unavailable)
+        with pytest.raises(StoreUnavailable):
+            session.save()
+    browser.receive(session)
+    assert browser.data() == {"filler": BIG, "n": 1}
+
+
+def unavailable(*arguments, **options):
+    raise StoreUnavailable("no answer in time")
+
+
+def test_writes_of_others_do_not_count_as_tries(browser, engines, monkeypatch):
+    """Two tries are lost after three conflicts; a third one is still made."""
+    session = browser.send()
+    session.increment("n")
+    replace, met = engines.durable.replace, []
+
+    def obstructed(*arguments, **options):
+        met.append(arguments)
+        if len(met) <= 3:
+            with monkeypatch.context() as patched:
+                patched.setattr(engines.durable, "replace", replace)
+                with browser.request() as other:
+                    other.increment("n", 10)
+        elif len(met) <= 5:
+            raise StoreUnavailable("it is lost on its way")
+        return replace(*arguments, **options)
+
+    monkeypatch.setattr(engines.durable, "replace", obstructed)
+    browser.receive(session)
+    assert browser.data() == {"filler": BIG, "n": 31}
+
+
+def test_more_writes_of_others_than_a_record_remembers_are_taken_up(browser):
+    slow = browser.send()
+    slow.increment("n")
+    for _ in range(REMEMBERED_WRITES + 1):
+        with browser.request() as session:
+            session.increment("n")
+    browser.receive(slow)
+    assert browser.data()["n"] == REMEMBERED_WRITES + 2
 
 
 def test_write_that_lands_only_after_it_was_given_up_is_not_made_twice(browser, engines, monkeypatch):

@@ -19,7 +19,7 @@ from gaesess.testing import FaultyStore
 BIG = "x" * 5000
 ABSENT = None
 KEYS = st.sampled_from(["a", "b", "filler"])
-FAULTS = st.sampled_from([None, None, "down", "deaf"])
+FAULTS = st.sampled_from([None, None, "down", "deaf", "resends"])
 
 
 class Identity:
@@ -84,6 +84,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(cache=FAULTS, durable=FAULTS)
     def stores_fail_or_work(self, cache, durable):
         self.cache.down, self.cache.deaf = cache == "down", cache == "deaf"
+        self.cache.resends, self.durable.resends = cache == "resends", durable == "resends"
         # Where sessions move, a lost reply may leave in the store what their cookie does not know of.
         self.durable.down, self.durable.deaf = durable == "down", durable == "deaf" and self.in_store
 

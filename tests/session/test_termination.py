@@ -143,6 +143,28 @@ def test_an_end_whose_reply_is_lost_is_looked_up(browser, engines, monkeypatch):
 
 
 @pytest.mark.parametrize("read_before", [True, False])
+@pytest.mark.parametrize("part", ["durable", "cache"])
+def test_an_end_that_is_sent_twice_is_no_error(browser, engines, part, read_before):
+    thief = browser.copy()
+    session = browser.send()
+    if read_before:
+        session.ensure_data_loaded()
+    getattr(engines, part).resends = True
+    session.terminate()
+    assert not thief.send().is_active()
+
+
+@pytest.mark.parametrize("part", ["durable", "cache"])
+def test_a_new_id_whose_writes_are_sent_twice_is_given(browser, engines, part):
+    thief = browser.copy()
+    getattr(engines, part).resends = True
+    with browser.request() as session:
+        session.regenerate_id()
+    assert not thief.send().is_active()
+    assert browser.data() == {"filler": BIG}
+
+
+@pytest.mark.parametrize("read_before", [True, False])
 def test_an_end_that_the_durable_store_cannot_be_told_is_in_the_cache(browser, engines, read_before):
     thief = browser.copy()
     session = browser.send()

@@ -15,7 +15,8 @@ class FaultyStore:
     """Passes everything on to a store or a cache, until it is told to fail.
 
     While `down` is true every call raises StoreUnavailable and does nothing. While `deaf` is true every call does its
-    work and raises StoreUnavailable then, as if the reply were lost.
+    work and raises StoreUnavailable then, as if the reply were lost. While `resends` is true every `add`, `replace` and
+    `cas` is sent twice, as by a client library that lost the first reply: the caller gets the second one, an error.
     """
 
     def __init__(self, store: Store | Cache) -> None:
@@ -23,15 +24,16 @@ class FaultyStore:
         self.may_forget = store.may_forget
         self.down = False
         self.deaf = False
+        self.resends = False
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         return self._call(self.store.get, key, fresh=fresh)
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
-        return self._call(self.store.add, key, data, expires_at=expires_at)
+        return self._write(self.store.add, key, data, expires_at=expires_at)
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
-        return self._call(self.store.replace, key, data, expires_at=expires_at, version=version)
+        return self._write(self.store.replace, key, data, expires_at=expires_at, version=version)
 
     def delete(self, key: str) -> None:
         self._call(self.store.delete, key)
@@ -49,7 +51,12 @@ class FaultyStore:
         return self._call(self.store.gets, key)
 
     def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
-        self._call(self.store.cas, key, data, expires_at=expires_at, ticket=ticket)
+        self._write(self.store.cas, key, data, expires_at=expires_at, ticket=ticket)
+
+    def _write(self, method: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        if self.resends and not self.down:
+            method(*arguments, **options)
+        return self._call(method, *arguments, **options)
 
     def _call(self, method: Callable[..., T], *arguments: Any, **options: Any) -> T:
         if self.down:
