@@ -265,6 +265,8 @@ def run_dev_appserver(app: Path, directory: Path, **env: str) -> Iterator[tuple[
     It installs the application's requirements into an environment of its own.
     """
     DEV_APPSERVER.require()
+    import certifi  # comes with requests
+
     where = sdk()
     assert where is not None
     own_python = where / "platform" / "bundledpythonunix" / "bin" / "python3"  # others lack modules that it needs
@@ -287,6 +289,7 @@ def run_dev_appserver(app: Path, directory: Path, **env: str) -> Iterator[tuple[
         CLOUDSDK_CONFIG=str(directory / "gcloud"),  # nothing of the user's own is read or changed
         CLOUDSDK_CORE_DISABLE_PROMPTS="1",
         HOME=str(directory),
+        HTTPLIB2_CA_CERTS=certifi.where(),  # the SDK's own search for it raises NameError
         TMPDIR=str(directory),
     ):
         yield port, admin_port
