@@ -1,22 +1,16 @@
-"""Builds the compiled modules; where that cannot be done, a pure wheel instead of an empty platform wheel."""
+"""Builds the compiled core; where that cannot be done, a pure wheel instead of an empty platform wheel."""
 
 import os
 import sys
-from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
-# The core by hand, and from their own Python source the modules that have a .pxd: those on every request's road.
-PACKAGE = Path("src/gaesess")
-SOURCES = [PACKAGE / "_speedups.pyx", *(file.with_suffix(".py") for file in sorted(PACKAGE.glob("*.pxd")))]
-# annotation_typing: annotations are for people and mypy; Cython would refuse subclasses of str and dict where Python
-# takes them. nonecheck: an attribute of None is an AttributeError, as in Python, not a crash.
-DIRECTIVES = {"language_level": 3, "annotation_typing": False, "nonecheck": True}
-# No debug information: five times as small, and the same bytes wherever it is built. Who sets CFLAGS decides himself.
+# No debug information: a fifth as large, and the same bytes wherever it is built. Who sets CFLAGS decides himself.
 COMPILE_ARGS = [] if "CFLAGS" in os.environ or os.name == "nt" else ["-g0"]
+LINK_ARGS = ["-Wl,-s"] if COMPILE_ARGS and sys.platform == "linux" else []  # no names of its own functions either
 EXTENSION_REQUIRED = "CIBUILDWHEEL" in os.environ or os.environ.get("GAESESS_REQUIRE_EXTENSION") == "1"
 
 
@@ -42,10 +36,13 @@ def main():
     if sys.implementation.name != "cpython" or os.environ.get("GAESESS_PURE") == "1":
         return build([])
     try:
-        extensions = [
-            Extension(f"gaesess.{source.stem}", [str(source)], extra_compile_args=COMPILE_ARGS) for source in SOURCES
-        ]
-        build(cythonize(extensions, build_dir="build", compiler_directives=DIRECTIVES))
+        core = Extension(
+            "gaesess._speedups",
+            ["src/gaesess/_speedups.pyx"],
+            extra_compile_args=COMPILE_ARGS,
+            extra_link_args=LINK_ARGS,
+        )
+        build(cythonize([core], build_dir="build"))
     except ExtensionNotBuilt as error:
         if EXTENSION_REQUIRED:
             raise

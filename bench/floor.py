@@ -28,7 +28,7 @@ class Floor:
 
     def ways(self, payload_bytes: int) -> dict[str, SelfTimed]:
         """Raises AssertionError if the floor does not read and write the very tokens that the core does."""
-        sealed = _core.seal(_core.prepare_key(1, MAC_KEY), token(payload_bytes), 1)
+        sealed = _core.seal(_core.prepare_key(_core.SIGNED, 1, MAC_KEY), token(payload_bytes), 1)
         text, message = _core.encode(sealed).encode(), sealed[: -_core.TAG_BYTES]
 
         def read(calls: int) -> float:

@@ -79,7 +79,7 @@ PLOTS = [
 
 
 def draw_plots(directory: Path) -> None:
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for plot in PLOTS:
         _draw(plot, {case: _measure(plot, case) for case in ("read", "modify")}, directory / f"{plot.name}.svg")
 

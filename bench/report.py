@@ -1,4 +1,4 @@
-"""`make bench`: measures everything, and writes the tables in README.md and the plots beside it."""
+"""`make bench`: measures everything, writes the tables in README.md, and draws plots in build/bench."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from bench.server import ASGI
 from bench.stores import MEMCACHED_CPU, OTHER_CPU, Opened, on_cpu, open_stores, raw_get, request_pair
 
 README = Path(__file__).with_name("README.md")
-PLOTS = Path(__file__).with_name("plots")
-PACKAGES = ["Beaker", "Django", "Flask", "itsdangerous", "msgpack", "pymemcache", "pyramid", "starlette", "WebOb"]
+PLOTS = README.parents[1] / "build" / "bench"
+PACKAGES = ["Beaker", "Django", "Flask", "itsdangerous", "pymemcache", "pyramid", "starlette", "WebOb"]
 NOISE_SECONDS = 100e-9  # less than that is not told from nothing, and no ratio is made of it
 
 

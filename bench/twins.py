@@ -6,10 +6,10 @@ import random
 from functools import partial
 from types import ModuleType
 
-from bench.cases import OTHERS, cookie_header
+from bench.cases import OTHERS, SESSION, cookie_header
 from bench.interleaved import Call
 from gaesess import _core
-from gaesess._core import HEADER_BYTES, TAG_BYTES, Token
+from gaesess._core import ENCRYPTED, HEADER_BYTES, SIGNED, TAG_BYTES, WSGI, Token
 
 try:
     import gaesess._speedups as _speedups
@@ -31,8 +31,9 @@ def token(payload_bytes: int) -> Token:
 
 def calls(core: ModuleType, payload_bytes: int) -> dict[str, Call]:
     """Return a call of each function that the core has. A new function gets a line here, with its arguments."""
-    key = core.prepare_key(1, MAC_KEY)
+    key, cipher_key = (core.prepare_key(suite, 1, MAC_KEY) for suite in (SIGNED, ENCRYPTED))
     whole = token(payload_bytes)
+    data = {**SESSION, "text": "x" * payload_bytes}
     text_chars = ((HEADER_BYTES + payload_bytes + TAG_BYTES) * 4 + 2) // 3
     chunks = -(-text_chars // CHUNK_CHARS)
     sealed = core.seal(key, whole, chunks)
@@ -41,8 +42,12 @@ def calls(core: ModuleType, payload_bytes: int) -> dict[str, Call]:
     header = cookie_header([value.partition(";")[0] for value in written], OTHERS)
     sid_text = core.format_sid(EXPIRES, False, whole.sid)
     arguments = {
+        "dumps": (data,),
+        "loads": (core.dumps(data),),
         "unseal": ({1: key}, sealed, NOW),
         "seal": (key, whole, chunks),
+        "unseal encrypted": ({1: cipher_key}, core.seal(cipher_key, whole, chunks), NOW),
+        "seal encrypted": (cipher_key, whole, chunks),
         "decode": (text,),
         "encode": (sealed,),
         "read_cookies": (header, "gaesess"),
@@ -50,13 +55,14 @@ def calls(core: ModuleType, payload_bytes: int) -> dict[str, Call]:
         "write_cookies": ("gaesess", text, ATTRIBUTES, CHUNK_CHARS),
         "format_sid": (EXPIRES, False, whole.sid),
         "parse_sid": (sid_text,),
+        "with_session": ([("Content-Type", "text/html")], written, WSGI),
     }
-    return {name: partial(getattr(core, name), *values) for name, values in arguments.items() if hasattr(core, name)}
+    return {name: partial(getattr(core, name.partition(" ")[0]), *values) for name, values in arguments.items()}
 
 
 def ways(core: ModuleType, payload_bytes: int) -> dict[str, Call]:
     """Return the core's part of a request: from a cookie's text to the payload, and back."""
-    key = core.prepare_key(1, MAC_KEY)
+    key = core.prepare_key(SIGNED, 1, MAC_KEY)
     keys = {key.id: key}
     whole = token(payload_bytes)
     text = core.encode(core.seal(key, whole, 1))

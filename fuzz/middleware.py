@@ -10,10 +10,9 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from gaesess import SessionMiddleware, _impl, codec, compression, get_current_session, legacy
-from gaesess._core import KNOWN_FLAGS, SID_BYTES, ZLIB, Token
+from gaesess import SessionMiddleware, _impl, get_current_session, legacy
+from gaesess._core import KNOWN_FLAGS, SID_BYTES, Token, expanded
 from gaesess.errors import MalformedToken
-from gaesess.keys import Keyring
 from gaesess.stores.memory import MemoryStore
 
 NOW = 1_800_000_000
@@ -22,7 +21,7 @@ SECRET = bytes(range(32))
 HEADER, OURS, GAE_SESSIONS = range(3)  # what the cookies are, in the two lowest bits of the first byte
 ENCRYPT, COMPRESS, STORE, NO_EXPIRY = 4, 8, 16, 32  # and in further ones what is set
 CHANGE, LOOK, SIGN_OUT = "PUT", "GET", "DELETE"
-NO_DATA = codec.dumps({})
+NO_DATA = _impl.dumps({})
 
 
 def middleware(data: bytes) -> None:
@@ -45,12 +44,12 @@ class Site:
     def __init__(self, how: int) -> None:
         self._how = how
         encrypt = bool(how & ENCRYPT)
-        sealing = {"cookie_name": "s", "encrypt": encrypt, "compress": bool(how & COMPRESS) and not encrypt}
-        self._sealer = Keyring(SECRET, **sealing).cookie
         self._middleware = SessionMiddleware(
             application,
             SECRET,
-            **sealing,
+            cookie_name="s",
+            encrypt=encrypt,
+            compress=bool(how & COMPRESS) and not encrypt,
             store=MemoryStore(),
             cookie_only_threshold=0 if how & STORE else None,
             revocable=True,
@@ -85,11 +84,12 @@ class Site:
         if len(data) < 2:
             return None
         token = Token(data[0] & KNOWN_FLAGS, NOW + 60, NOW - 60 * data[1], 1, bytes(SID_BYTES), data[2:])
-        cookie = self._middleware.manager.cookie
+        config = self._middleware.manager.config
+        cookie = config.cookie
         try:
             if can_be_read_and_not_written(token):
                 return None
-            text = _impl.encode(self._sealer.seal(token, cookie.chunks_for(len(token.payload))))
+            text = _impl.encode(_impl.seal(config.key, token, cookie.chunks_for(len(token.payload))))
         except ValueError:  # there is no such token
             return None
         return cookie_header(cookie.write(text, now=NOW, expires=None, secure=False, taken=0))
@@ -106,7 +106,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     session = get_current_session()
     if environ["REQUEST_METHOD"] == CHANGE:
         session["changed"] = True
-    answer = codec.dumps(dict(session))
+    answer = _impl.dumps(dict(session))
     if environ["REQUEST_METHOD"] == SIGN_OUT:
         session.terminate()
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -120,11 +120,11 @@ def cookie_header(set_cookie: Iterable[str]) -> str:
 
 
 def can_be_read_and_not_written(token: Token) -> bool:
-    """Return whether a payload is too deep, or has a mark of a type where no type is: applications cannot save it."""
+    """Return whether a payload is nested too deeply for an application to save it."""
     try:
-        codec.dumps(codec.loads((compression.expand(token) if token.flags & ZLIB else token).payload))
+        _impl.dumps(_impl.loads(expanded(token).payload))
     except MalformedToken:
         return False
-    except (TypeError, ValueError):
+    except ValueError:
         return True
     return False

@@ -9,20 +9,21 @@ import zlib
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fuzz.middleware import COMPRESS, ENCRYPT, GAE_SESSIONS, HEADER, NO_EXPIRY, OURS, STORE
 from fuzz.targets import KEY_ID, NAMES, NOW, SECRET, TOKEN
-from gaesess import _core, codec
-from gaesess._core import BROWSER, POINTER, SECURE, ZLIB
-from gaesess.record import History, frame, tombstone
+from gaesess import _core
+from gaesess._core import BROWSER, POINTER, SECURE, SIGNED, ZLIB
+from gaesess.stored import History, frame, tombstone
 from gaesess.users import USER_KEY
 
 CORPUS = Path(__file__).parent / "corpus"
 PYTHON2_PICKLES = Path(__file__).parents[1] / "tests" / "legacy" / "python2_pickles.json"
-KEY = _core.prepare_key(KEY_ID, SECRET)
+KEY = _core.prepare_key(SIGNED, KEY_ID, SECRET)
 MOMENT = datetime(2026, 10, 25, 2, 30, 0, 123456)
 VALUES = {
     "plain": [None, True, 1, -1.5, "text", b"bytes"],
@@ -73,25 +74,27 @@ def sid() -> Iterator[tuple[str, bytes]]:
 
 
 def record() -> Iterator[tuple[str, bytes]]:
-    data = codec.dumps({"key": "value"})
+    data = _core.dumps({"key": "value"})
     written = frame(data, History(bytes(16), 1))
     yield "written-twice", bytes([0, 2]) + written
     yield "older-than-the-cookie", bytes([0, 0]) + written
     packer = zlib.compressobj(wbits=-15)
     yield "compressed", bytes([ZLIB, 2]) + packer.compress(written) + packer.flush()
-    yield "ended", bytes([0, 2]) + tombstone(None)
-    yield "ended-with-an-heir", bytes([0, 2]) + tombstone(TOKEN._replace(sid=bytes(range(16))))
+    yield "ended", bytes([0, 2]) + tombstone()
+    heirs = [TOKEN._replace(sid=bytes(range(first, first + 16))) for first in range(2)]
+    yield "ended-with-an-heir", bytes([0, 2]) + tombstone(heirs[0])
+    yield "ended-with-two-heirs", bytes([0, 2]) + tombstone(*heirs)
     yield "more-writes-than-bytes", bytes([0, 2]) + struct.pack("!BI", 255, 0) + data
     yield "no-frame", bytes([0, 2, 0])
     yield "no-payload", bytes([POINTER, 2])
-    yield "no-heir", bytes([0, 2]) + tombstone(None) + b"heir"
+    yield "no-heir", bytes([0, 2]) + tombstone() + b"heir"
     yield "its-own-heir", bytes([0, 2]) + tombstone(TOKEN)
 
 
-def codec_() -> Iterator[tuple[str, bytes]]:
+def values() -> Iterator[tuple[str, bytes]]:
     for name, value in VALUES.items():
-        yield name, codec.dumps({name: value})
-    in_paris = codec.dumps({"zone": VALUES["zone-by-name"]})
+        yield name, _core.dumps({name: value})
+    in_paris = _core.dumps({"zone": VALUES["zone-by-name"]})
     yield "zone-that-is-a-folder", in_paris.replace(b"\xacEurope/Paris", b"\xa6Europe")
 
 
@@ -103,19 +106,24 @@ def gae_sessions() -> Iterator[tuple[str, bytes]]:
 
 
 def middleware() -> Iterator[tuple[str, bytes]]:
-    data, pickled = codec.dumps({"key": "value"}), dict(gae_sessions())["uuid"]
+    data, pickled = _core.dumps({"key": "value"}), dict(gae_sessions())["uuid"]
     yield "no-cookie", bytes([HEADER])
     yield "strange-cookies", bytes([HEADER]) + b"s=IQcAAQ; DgU00=x; s.1=; theme=dark"
     yield "in-its-cookie", bytes([OURS, 0, 0]) + data
     yield "in-the-store", bytes([OURS | STORE, 0, 0]) + data
     yield "pointer", bytes([OURS, POINTER, 0])
     yield "encrypted", bytes([OURS | ENCRYPT, SECURE, 0]) + data
-    yield "compressed", bytes([OURS | COMPRESS, BROWSER, 0]) + codec.dumps({"key": "value" * 40})
+    yield "compressed", bytes([OURS | COMPRESS, BROWSER, 0]) + _core.dumps({"key": "value" * 40})
     yield "soon-idle", bytes([OURS, 0, 59]) + data
-    yield "of-a-user", bytes([OURS, 0, 0]) + codec.dumps({USER_KEY: ("ada", 0)})
-    yield "of-a-user-that-cannot-be", bytes([OURS, 0, 0]) + codec.dumps({USER_KEY: ("ada", "0")})
+    yield "of-a-user", bytes([OURS, 0, 0]) + _core.dumps({USER_KEY: ("ada", 0)})
+    yield "of-a-user-that-cannot-be", bytes([OURS, 0, 0]) + _core.dumps({USER_KEY: ("ada", "0")})
     yield "gae-sessions", bytes([GAE_SESSIONS]) + pickled
     yield "gae-sessions-without-expiry", bytes([GAE_SESSIONS | NO_EXPIRY]) + pickled
+
+
+def requests() -> Iterator[tuple[str, bytes]]:
+    for number in range(8):
+        yield f"program-{number}", b"".join(sha256(bytes([number, part])).digest() for part in range(8))
 
 
 SEEDS = {
@@ -123,9 +131,10 @@ SEEDS = {
     "token": token,
     "sid": sid,
     "record": record,
-    "codec": codec_,
+    "values": values,
     "gae_sessions": gae_sessions,
     "middleware": middleware,
+    "requests": requests,
 }
 
 

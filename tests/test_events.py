@@ -6,7 +6,6 @@ import pytest
 from browser import Browser
 
 from gaesess import SessionManager, SessionTooLarge, StoreUnavailable, events, generate_key
-from gaesess.keys import Keyring
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
 from gaesess.testing import FaultyStore
@@ -222,7 +221,7 @@ def test_the_same_session_has_the_same_label_and_another_has_another(site):
 
 
 def test_another_key_gives_another_label():
-    labels = {Keyring(generate_key(), cookie_name="gaesess").label(bytes(16)) for _ in range(2)}
+    labels = {SessionManager(generate_key()).config.label(bytes(16)) for _ in range(2)}
     assert len(labels) == 2
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from gaesess._core import Token
 from gaesess.errors import MalformedToken
-from gaesess.record import History, frame, tombstone, unframe
+from gaesess.stored import History, frame, tombstone, unframe
 
 TOKEN = Token(0, 1_800_000_060, 1_800_000_000, 2, bytes(range(16)), b"")
 HEIR = TOKEN._replace(sid=bytes(range(1, 17)))
+OTHER_HEIR = TOKEN._replace(sid=bytes(16), expires=1_800_000_090)
 WRITTEN = frame(b"data", History(bytes(16), 1))
 ENDED = tombstone(HEIR)
 
@@ -20,12 +21,15 @@ def read(payload):
 
 def test_a_written_record_comes_back():
     record = read(WRITTEN)
-    assert (record.token, record.history, record.heir) == (TOKEN._replace(payload=b"data"), History(bytes(16), 1), None)
+    assert (record.token, record.history) == (TOKEN._replace(payload=b"data"), History(bytes(16), 1))
+    assert (record.ended, record.heirs) == (False, ())
 
 
-def test_the_heir_of_an_ended_session_comes_back():
-    heir = read(ENDED).heir
-    assert (heir.expires, heir.sid) == (HEIR.expires, HEIR.sid)
+@pytest.mark.parametrize("heirs", [(), (HEIR,), (HEIR, OTHER_HEIR)], ids=len)
+def test_the_heirs_of_an_ended_session_come_back(heirs):
+    record = read(tombstone(*heirs))
+    assert record.ended
+    assert [(heir.expires, heir.sid) for heir in record.heirs] == [(heir.expires, heir.sid) for heir in heirs]
 
 
 @pytest.mark.parametrize("size", range(5 + 16))
@@ -36,8 +40,15 @@ def test_a_frame_that_is_cut_short_is_malformed(size):
 
 @pytest.mark.parametrize(
     "payload",
-    [ENDED[:-1], ENDED + b"\0", tombstone(HEIR._replace(expires=0)), tombstone(TOKEN)],
-    ids=["short", "long", "expired before all time", "itself"],
+    [
+        ENDED[:-1],
+        ENDED + b"\0",
+        tombstone(HEIR._replace(expires=0)),
+        tombstone(TOKEN),
+        tombstone(HEIR, OTHER_HEIR)[:-1],
+        tombstone(HEIR, TOKEN),
+    ],
+    ids=["short", "long", "expired before all time", "itself", "the second short", "the second itself"],
 )
 def test_an_heir_that_cannot_be_is_malformed(payload):
     with pytest.raises(MalformedToken, match="heir"):

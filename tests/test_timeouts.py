@@ -10,31 +10,34 @@ from clock import Clock
 from wsgi.client import Site as WsgiSite
 from wsgi.client import respond
 
-from gaesess import SessionManager, generate_key, get_current_session
-from gaesess.timeouts import DEFAULT_LIFETIME, Timeouts
+from gaesess import Session, SessionManager, generate_key, get_current_session
 
 IDLE = timedelta(minutes=10)
 PATHS = ["/poll", "/näws/"]
 
 
+def is_passive(path, paths=PATHS):
+    return SessionManager(generate_key(), idle_timeout=IDLE, passive_paths=paths).config.is_passive(path)
+
+
 @pytest.mark.parametrize("path", ["/poll", "/poll/", "/poll/inbox", "/näws", "/näws/today"])
 def test_a_path_and_what_is_below_it_are_passive(path):
-    assert Timeouts(DEFAULT_LIFETIME, IDLE, PATHS).is_passive(path)
+    assert is_passive(path)
 
 
 @pytest.mark.parametrize("path", ["", "/", "/polling", "/pol", "/shop/poll", "poll", "/POLL", "/poll?x"])
 def test_other_paths_are_not(path):
-    assert not Timeouts(DEFAULT_LIFETIME, IDLE, PATHS).is_passive(path)
+    assert not is_passive(path)
 
 
 def test_below_the_root_is_everything():
-    assert Timeouts(DEFAULT_LIFETIME, IDLE, ["/"]).is_passive("/shop")
+    assert is_passive("/shop", ["/"])
 
 
-@pytest.mark.parametrize("paths", ["/poll", ["poll"], [b"/poll"], [""], [None]])
+@pytest.mark.parametrize("paths", ["/poll", ["poll"], [b"/poll"], [""], [None], None, 1])
 def test_what_is_no_list_of_paths_is_refused(paths):
-    with pytest.raises(ValueError, match=r"^passive_paths are paths of URLs"):
-        Timeouts(DEFAULT_LIFETIME, IDLE, paths)
+    with pytest.raises(ValueError, match=r"^passive_paths must be a list of paths of URLs, such as .*, got "):
+        is_passive("/", paths)
 
 
 def test_passive_paths_need_an_idle_timeout():
@@ -53,7 +56,7 @@ def manager(clock):
 
 
 def ask(browser, *, passive, **changes):
-    session = type(browser.send())(browser.manager, browser.header(), passive)
+    session = Session(browser.manager.config, browser.header(), passive)
     session.update(changes)
     active = session.is_active()
     browser.receive(session)

@@ -1,9 +1,7 @@
 """Sessions that live in a signed cookie, and move to a store by themselves when they outgrow it."""
 
 from gaesess._impl import IMPLEMENTATION
-from gaesess.active import Home
 from gaesess.cleanup import delete_expired_sessions
-from gaesess.codec import register
 from gaesess.errors import (
     Conflict,
     GaesessError,
@@ -18,9 +16,9 @@ from gaesess.errors import (
     StoreUnavailable,
 )
 from gaesess.keys import generate_key
-from gaesess.lazy import State
 from gaesess.manager import SessionManager
-from gaesess.session import Session, get_current_session, set_current_session
+from gaesess.session import Home, Session, State, get_current_session, set_current_session
+from gaesess.values import register
 from gaesess.wsgi import SessionMiddleware
 
 __all__ = [

@@ -1,33 +1,35 @@
-"""The one place that chooses between the compiled package and its pure-Python twin.
+"""The one place that chooses between the compiled core and its pure-Python twin.
 
-`GAESESS_PURE=1` in the environment forces the twin: then every module of the package comes from its source.
-Callers say `_impl.unseal(...)`, never `from _impl import unseal`.
+`GAESESS_PURE=1` in the environment forces the twin. Callers say `_impl.unseal(...)`, never `from _impl import unseal`.
 """
 
 import os
-import sys
+import warnings
 
-if os.environ.get("GAESESS_PURE") == "1":
-    from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
-
-    _folder = os.path.dirname(__file__)
-    sys.path_importer_cache[_folder] = FileFinder(_folder, (SourceFileLoader, SOURCE_SUFFIXES))
-
-from gaesess import _core
+from gaesess import _core as _chosen
 
 IMPLEMENTATION = "python"
-_chosen = _core
-try:
-    import gaesess._speedups as _chosen  # type: ignore[no-redef]
-except ModuleNotFoundError as error:  # any other failure is a broken build, and has to be seen
-    if error.name != "gaesess._speedups":
-        raise
-else:
-    IMPLEMENTATION = "cython"
+if os.environ.get("GAESESS_PURE") != "1":
+    try:
+        import gaesess._speedups as _chosen  # type: ignore[no-redef]
 
-encode, decode = _chosen.encode, _chosen.decode
-format_sid, parse_sid = _chosen.format_sid, _chosen.parse_sid
-read_cookies, write_cookies = _chosen.read_cookies, _chosen.write_cookies
-SUITE = _core.SUITE
-prepare_key, seal = _chosen.prepare_key, _chosen.seal
-unseal, unseal_cookies = _chosen.unseal, _chosen.unseal_cookies
+        IMPLEMENTATION = "cython"
+    except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError) or error.name != "gaesess._speedups":
+            warnings.warn(f"the compiled core cannot be loaded, its twin in Python runs: {error}", stacklevel=2)
+
+dumps = _chosen.dumps
+loads = _chosen.loads
+prepare_key = _chosen.prepare_key
+seal = _chosen.seal
+unseal = _chosen.unseal
+encode = _chosen.encode
+decode = _chosen.decode
+format_sid = _chosen.format_sid
+parse_sid = _chosen.parse_sid
+read_cookies = _chosen.read_cookies
+unseal_cookies = _chosen.unseal_cookies
+write_cookies = _chosen.write_cookies
+with_session = _chosen.with_session
+CookieConfig = _chosen.CookieConfig
+CookieSession = _chosen.CookieSession

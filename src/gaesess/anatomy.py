@@ -7,12 +7,15 @@ from typing import NamedTuple
 from gaesess import _impl
 from gaesess._core import (
     BROWSER,
+    ENCRYPTED,
+    GCM_TAG_BYTES,
     HEADER_BYTES,
     POINTER,
     RECORDED,
+    SALT_BYTES,
     SECURE,
     SID_BYTES,
-    SUITE,
+    SIGNED,
     TAG_BYTES,
     ZLIB,
     Token,
@@ -23,10 +26,7 @@ SHOWN_SID_BYTES = 2
 SHOWN_TAG_BYTES = 2
 SHOWN_PAYLOAD_BYTES = 48
 
-ENCRYPTED = 0x22  # as in `encryption`, which needs the package cryptography
-ENCRYPTED_SALT_BYTES = ENCRYPTED_TAG_BYTES = 16
-
-_SUITES = {SUITE: "HMAC-SHA-256", ENCRYPTED: "AES-256-GCM"}
+_SUITES = {SIGNED: "HMAC-SHA-256", ENCRYPTED: "AES-256-GCM"}
 _FLAGS = {POINTER: "POINTER", ZLIB: "ZLIB", BROWSER: "BROWSER", SECURE: "SECURE", RECORDED: "RECORDED"}
 
 
@@ -62,7 +62,7 @@ def expiry_of(token: bytes) -> int:
 
 def unverified(token: bytes) -> Token | None:
     """Return what a token says, whoever has written it; None if its payload cannot be read."""
-    if token[0] != SUITE:
+    if token[0] != SIGNED:
         return None
     issued, revision = (int.from_bytes(token[start : start + 4], "big") for start in (8, 12))
     return Token(token[2], expiry_of(token), issued, revision, sid_of(token), token[HEADER_BYTES:-TAG_BYTES])
@@ -75,8 +75,8 @@ def describe(token: bytes) -> list[Field]:
     away, and it would be pointless to hand both out by another way.
     """
     encrypted = token[0] == ENCRYPTED
-    payload_start = HEADER_BYTES + (ENCRYPTED_SALT_BYTES if encrypted else 0)
-    payload_end = len(token) - (ENCRYPTED_TAG_BYTES if encrypted else TAG_BYTES)
+    payload_start = HEADER_BYTES + (SALT_BYTES if encrypted else 0)
+    payload_end = len(token) - (GCM_TAG_BYTES if encrypted else TAG_BYTES)
 
     def number(name: str, start: int, end: int) -> Field:
         return Field(name, start, end - start, token[start:end].hex(), int.from_bytes(token[start:end], "big"))
@@ -93,7 +93,7 @@ def describe(token: bytes) -> list[Field]:
         number("issued", 8, 12),
         number("revision", 12, 16),
         opaque("sid", HEADER_BYTES - SID_BYTES, HEADER_BYTES, SHOWN_SID_BYTES),
-        *([opaque("salt", HEADER_BYTES, payload_start, ENCRYPTED_SALT_BYTES)] if encrypted else []),
+        *([opaque("salt", HEADER_BYTES, payload_start, SALT_BYTES)] if encrypted else []),
         opaque("payload", payload_start, payload_end, SHOWN_PAYLOAD_BYTES),
         opaque("tag", payload_end, len(token), SHOWN_TAG_BYTES),
     ]

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gaesess import events
+from gaesess import _impl, events
+from gaesess._core import ASGI
+from gaesess._headers import refusal
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import SessionManager
+from gaesess.manager import SessionManager, check_protocol
 from gaesess.pickling import refuse_keys
-from gaesess.responses import keep_private, refusal, vary_by_cookie
-from gaesess.session import MappingSession, Session, current_session
-from gaesess.timeouts import DEFAULT_LIFETIME
+from gaesess.session import Session, current_session, leave
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from typing_extensions import Unpack
 
-    from gaesess.settings import KeywordSettings
+    from gaesess.config import Settings
 
 Scope = Any  # every framework has its own types of a scope and a message
 Message = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_STARTS = ("http.response.start", "websocket.http.response.start")
-_BODIES = ("http.response.body", "websocket.http.response.body")
-_HANDSHAKE = ("websocket.accept", "websocket.close")
+# The messages with which headers go out.
+_STARTS = ("http.response.start", "websocket.accept", "websocket.close", "websocket.http.response.start")
 _DENIAL = "websocket.http.response"  # the extension by which a handshake is answered with a response
+
+
+class ASGISession(Session):
+    """What `request.session` is in Starlette and Litestar: a session whose `pop` is a dictionary's."""
+
+    dict_pop = True
 
 
 class SessionMiddleware:
     """Gives every request and websocket its session: `scope["session"]`, `request.session`, `get_current_session()`.
 
-    The settings are those of SessionManager. The session is saved when the headers must go out: at the first chunk of
-    the body that is not empty, or at its end; for a websocket when it is accepted or denied. A store that cannot answer
-    gives the client 503 Service Unavailable, a session that another request terminated 409 Conflict, unless the
-    application handles StoreUnavailable and SessionTerminated itself. A websocket that is refused before it is accepted
-    gets its cookies, and these answers, if the server has the extension "websocket.http.response"; else it is closed.
+    The settings are those of SessionManager. The session is saved when the headers go out, at `http.response.start`;
+    for a websocket when it is accepted or denied. Later changes raise SessionClosed. A store that cannot answer gives
+    the client 503 Service Unavailable, a session that another request terminated 409 Conflict, unless the application
+    handles StoreUnavailable and SessionTerminated itself. A websocket that is refused before it is accepted gets its
+    cookies, and these answers, if the server has the extension "websocket.http.response"; else it is closed. If the
+    application raises, the session is closed, and not saved.
 
-    The store is never asked on the event loop: a session in the store is read before the application is called, and
-    saved, in one of `store_threads` threads that are for nothing else. Only `session.terminate()` and `session.save()`
-    ask it at once, where they are called: from a coroutine write `await asyncio.to_thread(session.terminate)`. Where
-    the store is used the event loop is asyncio's.
+    The store is never queried on the event loop: a session in the store is read before the application is called, and
+    saved, in one of `store_threads` threads. Only `session.terminate()` and `session.save()` query it at once, where
+    they are called: from a coroutine write `await asyncio.to_thread(session.terminate)`. Where the store is used the
+    event loop must be asyncio's.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        cookie_key: str | bytes | None = None,
-        lifetime: timedelta = DEFAULT_LIFETIME,
-        no_datastore: bool = False,
-        cookie_only_threshold: int | None = None,
-        **settings: Unpack[KeywordSettings],
-    ) -> None:
+    def __init__(self, app: ASGIApp, *positional: Any, **settings: Unpack[Settings]) -> None:
+        check_protocol(app, "ASGI")
         self.app = app
-        self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
-        self._has_store = self.manager.has_store
-        self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
+        self.manager = SessionManager(*positional, **settings)
+        self._config = self.manager.config
+        self._asks_store = self._config.asks_store
+        self._has_passive_paths = bool(self._config.passive_paths)
 
     __reduce__ = refuse_keys
 
@@ -70,12 +69,12 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        passive = self._has_passive_paths and self.manager.timeouts.is_passive(scope["path"])
-        session = scope["session"] = MappingSession(self.manager, scope["headers"], passive)
-        if self._has_store and session.read_waits():
+        passive = self._has_passive_paths and self._config.is_passive(scope["path"])
+        session = scope["session"] = ASGISession(self._config, scope["headers"], passive)
+        if self._asks_store and session.read_waits():
             await _in_thread(session, Session.read_ahead)
-        response = _Response(session, scope, send, self._has_store)
-        token = current_session.set(session)
+        response = _Response(session, scope, send, self._asks_store)
+        outer = current_session.set(session)
         try:
             await self.app(scope, receive, response.send)
         except (StoreUnavailable, SessionTerminated) as error:
@@ -87,62 +86,61 @@ class SessionMiddleware:
                 await response.refuse(response.failure)
             raise
         finally:
-            current_session.reset(token)
+            session.abandon()
+            leave(outer)
 
 
 class _Response:
-    """One response on its way out: its start is held back until the session is saved."""
+    """One response on its way out: the session is saved before its headers go."""
 
-    __slots__ = ("_has_store", "_saving", "_scope", "_server_send", "_session", "_start", "failure", "sent")
+    _start: Message = None  # the message with which headers go out
+    _saving: Future[list[str]] | None = None  # in a thread
+    failure: StoreUnavailable | SessionTerminated | None = None  # of a save
+    sent = False  # nothing can be taken back any more
 
-    def __init__(self, session: Session, scope: Scope, server_send: Send, has_store: bool) -> None:
+    def __init__(self, session: Session, scope: Scope, server_send: Send, asks_store: bool) -> None:
         self._session = session
         self._scope = scope
         self._server_send = server_send
-        self._has_store = has_store
-        self._start: Message | None = None
-        self._saving: asyncio.Future[list[str]] | None = None  # in a thread
-        self.failure: StoreUnavailable | SessionTerminated | None = None  # of a save
-        self.sent = False  # nothing can be taken back any more
+        self._asks_store = asks_store
 
     async def send(self, message: Message) -> None:
         """Be the application's send."""
-        if self.sent:
-            await self._server_send(message)
-            return
-        kind = message["type"]
-        if kind in _STARTS:
-            self._start = message
-            return
-        start = self._start
-        if start is None and kind not in _HANDSHAKE:  # such as http.response.debug
-            await self._server_send(message)
-            return
-        if message.get("more_body") and kind in _BODIES and not message.get("body"):
-            return  # the application may still change its session
-        session = self._session
-        if self._scope.get("session") is not session and self._saving is None:
-            self._take_over()
-        if self._saving or (self._has_store and session.close()):
-            cookies = await self._commit_in_thread()
-            if self.sent:  # by another task of the application, which was here before
-                await self._server_send(message)
-                return
-        else:
-            cookies = session.commit()
-        self.sent = True
-        if start is None:
-            await self._answer_handshake(message, cookies)
-            return
-        await self._server_send(_with_session(start, cookies) if session.is_accessed() else start)
+        if not self.sent:
+            kind = message["type"]
+            if kind in _STARTS:
+                self._start = message
+            if self._start is not None:  # else it is such as http.response.debug
+                session = self._session
+                if self._saving is None and self._scope.get("session") is not session:
+                    self._take_over()
+                if self._asks_store and (self._saving or session.close()):
+                    cookies = await self._commit_in_thread()
+                else:
+                    cookies = session.commit()
+                if not self.sent:  # else by another task of the application, which was here before
+                    self.sent = True
+                    await self._send_start(cookies)
+                if message is self._start:
+                    return
         await self._server_send(message)
+
+    async def _send_start(self, cookies: list[str]) -> None:
+        start = self._start
+        if start["type"] == "websocket.close":
+            if cookies and self._can_deny():  # servers make a 403 of the close, but one without headers
+                await self._answer(403, _impl.with_session([], cookies, ASGI), b"")
+                return
+        elif self._session.is_accessed():
+            start = {**start, "headers": _impl.with_session(start.get("headers", ()), cookies, ASGI)}
+        await self._server_send(start)
 
     async def refuse(self, error: StoreUnavailable | SessionTerminated) -> None:
         """Answer in the application's place."""
         answer = refusal(error)
         events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-        headers += _set_cookie(self._session.abandon())
+        headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self._session.abandon()]
         self.sent = True
         if self._scope["type"] == "http" or self._can_deny():
             await self._answer(answer.status, headers, answer.text)
@@ -151,9 +149,9 @@ class _Response:
 
     def _take_over(self) -> None:
         """Give the session what Litestar's set_session or clear_session has put in its place in the scope."""
-        held = self._scope["session"]
-        if "litestar_app" not in self._scope or isinstance(held, Session):  # then it is that of a middleware inside
-            return
+        held = self._scope.get("session")
+        if "litestar_app" not in self._scope or held is None or isinstance(held, Session):
+            return  # deleted, or that of a middleware inside
         from litestar.types import Empty  # in memory already
 
         data = {} if held is Empty else dict(held)
@@ -167,10 +165,12 @@ class _Response:
         The thread ends its work also if the task that waits for it is cancelled. The next task that has something to
         send waits for the same save; if there is none, asyncio logs what went wrong with it.
         """
+        from asyncio import wait  # in memory already, where there is an event loop of asyncio's
+
         if self._saving is None:
             self._saving = _in_thread(self._session, Session.commit)
         saving = self._saving
-        await asyncio.wait([saving])
+        await wait([saving])
         if self._saving is saving:
             self._saving = None
         try:
@@ -179,47 +179,18 @@ class _Response:
             self.failure = error
             raise
 
-    async def _answer_handshake(self, message: Message, cookies: list[str]) -> None:
-        if cookies and message["type"] == "websocket.accept":
-            message = _with_session(message, cookies)
-        elif cookies and self._can_deny():  # servers make a 403 of the close, but one without headers
-            await self._answer(403, _set_cookie(cookies), b"")
-            return
-        await self._server_send(message)
-
     def _can_deny(self) -> bool:
         return _DENIAL in (self._scope.get("extensions") or ())
 
-    async def _answer(self, status: int, headers: Headers, text: bytes) -> None:
+    async def _answer(self, status: int, headers: list[tuple[bytes, bytes]], text: bytes) -> None:
         prefix = "http.response" if self._scope["type"] == "http" else _DENIAL
         await self._server_send({"type": f"{prefix}.start", "status": status, "headers": headers})
         await self._server_send({"type": f"{prefix}.body", "body": text})
 
 
-def _in_thread(session: Session, method: Callable[[Session], T]) -> asyncio.Future[T]:
+def _in_thread(session: Session, method: Callable[[Session], T]) -> Future[T]:
     """Call a method of the session where it may wait for the store, in a copy of the caller's context."""
-    executor = session.manager.store_threads.executor
-    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, method, session)
+    from asyncio import get_running_loop
 
-
-def _set_cookie(values: list[str]) -> Headers:
-    return [(b"set-cookie", value.encode("latin-1")) for value in values]
-
-
-def _with_session(message: Message, cookies: list[str]) -> Message:
-    """Return the message with the headers of an accessed session; the application may send its own to others too."""
-    headers: Headers = list(message.get("headers", ()))
-    if cookies:
-        headers = _merge(headers + _set_cookie(cookies), b"cache-control", keep_private)
-    return {**message, "headers": _merge(headers, b"vary", vary_by_cookie)}
-
-
-def _merge(headers: Headers, name: bytes, merge: Callable[[list[str]], str | None]) -> Headers:
-    """Return the headers with what `merge` makes of the values that one has; None leaves it as it is."""
-    size = len(name)
-    values = [value.decode("latin-1") for other, value in headers if len(other) == size and other.lower() == name]
-    merged = merge(values)
-    if merged is None:
-        return headers
-    others = [header for header in headers if header[0].lower() != name] if values else headers
-    return [*others, (name, merged.encode("latin-1"))]
+    executor = session.manager.config.store_threads.executor
+    return get_running_loop().run_in_executor(executor, copy_context().run, method, session)

@@ -14,7 +14,7 @@ from statistics import median
 from timeit import Timer
 from typing import Any, NamedTuple, TypeAlias
 
-from gaesess import _core, _impl, codec
+from gaesess import _core, _impl
 from gaesess.keys import generate_key
 from gaesess.session import Session
 from gaesess.stores.base import Store, record_key
@@ -105,13 +105,17 @@ def _measure(rows: Mapping[str, Calls], seconds: float) -> Times:
 
 def _core_calls(core: Any) -> Calls:
     now = int(time.time())
-    key, sid = core.prepare_key(1, token_bytes(32)), token_bytes(_core.SID_BYTES)
-    payload = codec.dumps({"user_id": 12345, "name": "Ada Lovelace", "csrf": "8f14e45fceea167a5a36dedd4bea2543"})
+    key, sid = core.prepare_key(_core.SIGNED, 1, token_bytes(32)), token_bytes(_core.SID_BYTES)
+    payload = _impl.dumps({"user_id": 12345, "name": "Ada Lovelace", "csrf": "8f14e45fceea167a5a36dedd4bea2543"})
     token = _core.Token(0, now + RECORD_SECONDS, now, 1, sid, payload)
     keys, sealed = {key.id: key}, core.seal(key, token, 1)
     text, sid_text = core.encode(sealed), core.format_sid(token.expires, True, sid)
     header = f"theme=dark; gaesess={text}; lang=en"
+    data, headers = core.loads(payload), [("Content-Type", "text/html")]
     return {
+        "loads": lambda: core.loads(payload),
+        "dumps": lambda: core.dumps(data),
+        "with_session": lambda: core.with_session(headers, [text], _core.WSGI),
         "read_cookies": lambda: core.read_cookies(header, "gaesess"),
         "unseal_cookies": lambda: core.unseal_cookies(keys, header, "gaesess", now),
         "decode": lambda: core.decode(text),

@@ -9,7 +9,10 @@ from gaesess.stores.base import Store
 
 
 def delete_expired_sessions(
-    store: Store, *, clock: Callable[[], float] = time.time, progress: Callable[[int], object] = lambda deleted: None
+    store: Store,
+    *,
+    clock: Callable[[], float] = lambda: time.time(),
+    progress: Callable[[int], object] = lambda deleted: None,
 ) -> int:
     """Delete the records of all expired sessions, batch by batch, and return how many; live ones are never touched.
 

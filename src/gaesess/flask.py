@@ -11,12 +11,12 @@ from flask import session as current
 from flask.sessions import SessionInterface, SessionMixin
 
 from gaesess import events
-from gaesess._core import BROWSER
+from gaesess._core import ACTIVE, BROWSER, INACTIVE
+from gaesess._headers import keep_private, refusal, vary_by_cookie
 from gaesess.errors import SessionTerminated, StoreUnavailable
+from gaesess.manager import manager_from
 from gaesess.pickling import refuse_keys
-from gaesess.responses import keep_private, refusal, vary_by_cookie
-from gaesess.session import MappingSession, Session, finders
-from gaesess.settings import manager_from
+from gaesess.session import Session, finders
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -50,27 +50,29 @@ class GaeSess:
         for error in (StoreUnavailable, SessionTerminated):
             app.register_error_handler(error, _refuse)
         # What is raised there, by functions after the request and by the save, Flask would answer with 500.
+        app.teardown_request(_close)
         app.process_response = partial(_process_response, app, app.process_response)  # type: ignore[method-assign]
 
 
-class FlaskSession(MappingSession, SessionMixin):
+class FlaskSession(Session, SessionMixin):
     """What `flask.session` is: a session with the attributes and the ways of Flask's own.
 
-    It ends with the browser unless it is `permanent`. One that the request has emptied is terminated.
+    It expires with the browser unless it is `permanent`. One that the request has emptied is terminated.
     """
+
+    dict_pop = True
 
     @property
     def permanent(self) -> bool:
         """Whether it goes on when the browser is closed. To set it changes neither the session's id nor its end."""
-        active = self._load()
-        return active is not None and not active.token.flags & BROWSER
+        return self.is_active() and not self._flags & BROWSER
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
         if bool(value) != self.permanent:
-            active = self._writable()
-            active.token = active.token._replace(flags=active.token.flags ^ BROWSER)
-            active.unsaved = True
+            self._writable()
+            self._flags ^= BROWSER
+            self._unsaved = True
 
     def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
         """Start a new, empty session, as Session.start does; by default its cookie ends with the browser."""
@@ -79,12 +81,11 @@ class FlaskSession(MappingSession, SessionMixin):
 
     def commit(self) -> list[str]:
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
-        active = self._active
-        if active is not None and not active.contents.data and self._changed(active):
-            if self._cookies_taken or self._old or active.cookie:
+        if self._state == ACTIVE and not self._data and self.modified:
+            if self._taken or self._old or self._cookies:
                 self.terminate()
             else:
-                self._active = None  # nobody has ever heard of it
+                self._state = INACTIVE  # no client has heard of it
         return super().commit()
 
 
@@ -98,12 +99,17 @@ class GaeSessInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Return the session of a request, which reads its cookie only if it is used."""
-        passive = self.manager.timeouts.is_passive(request.root_path + request.path)
-        return FlaskSession(self.manager, request.environ.get("HTTP_COOKIE"), passive)
+        config = self.manager.config
+        passive = config.is_passive(request.root_path + request.path)
+        return FlaskSession(config, request.environ.get("HTTP_COOKIE"), passive)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Save the session and write what its client has to hear of it into the response. Raises as `commit` does."""
-        _add_headers(response, session, cast(FlaskSession, session).commit())
+        """Save the session, and add its headers to the response. Raises as `commit` does.
+
+        An object that the application has put in its place is left alone.
+        """
+        if isinstance(session, FlaskSession):
+            _add_headers(response, session, session.commit())
 
 
 def _process_response(app: Flask, process: Callable[..., Response], *arguments: Any) -> Response:
@@ -116,6 +122,12 @@ def _process_response(app: Flask, process: Callable[..., Response], *arguments: 
         response = app.make_response(app.handle_user_exception(*context, error))  # type: ignore[call-arg]
         _add_headers(response, current, cast(FlaskSession, current).abandon())
         return response
+
+
+def _close(error: BaseException | None) -> None:
+    """Close the session at the end of the request, also if its error was raised again, as in tests."""
+    if isinstance(session := current._get_current_object(), FlaskSession):  # type: ignore[attr-defined]
+        session.abandon()
 
 
 def _refuse(error: StoreUnavailable | SessionTerminated) -> tuple[bytes, int, list[tuple[str, str]]]:

@@ -1,15 +1,15 @@
-"""The keyring: what the application's secret keys are turned into, once, at start-up."""
+"""The keys of each purpose, derived from the application's secrets once, at start-up."""
 
 from __future__ import annotations
 
 import hmac
-import math
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TypeAlias
+from math import inf
+from typing import NamedTuple, TypeAlias
 
 from gaesess import _impl
-from gaesess.sealer import Deadline, Key, Sealer, Suite
+from gaesess._core import ENCRYPTED, SIGNED, Key
 
 RetiredKey: TypeAlias = str | bytes | tuple[str | bytes, datetime]
 
@@ -25,59 +25,61 @@ def generate_key() -> str:
     return token_urlsafe(MIN_KEY_BYTES)
 
 
-class Keyring:
-    """Derives the keys of each purpose from `cookie_key`, which seals, and `retired_keys`, which only verify.
+class Keys(NamedTuple):
+    """The keys of cookies, of records and of users' records, each by its id, today's first; and that of labels."""
+
+    cookie: dict[int, Key]
+    record: dict[int, Key]
+    user: dict[int, Key]
+    label: bytes
+
+    def __repr__(self) -> str:
+        return f"<Keys {', '.join(map(str, self.cookie))}>"  # no secret: representations end up in logs
+
+
+def derive(
+    cookie_key: str | bytes | None, retired_keys: Iterable[RetiredKey] = (), *, cookie_name: str, encrypt: bool = False
+) -> Keys:
+    """Derive the keys from `cookie_key`, which seals, and `retired_keys`, which only verify.
 
     Keys are str or bytes of at least 32 bytes; a retired one may be a pair of the key and the datetime, with a time
-    zone, until which it is good. `encrypt` has tokens encrypted, not only signed, and `compress` has them compressed.
+    zone, until which it is valid. `encrypt` makes them keys of the suite that encrypts.
 
     Raises ValueError for a key that is missing, short or one repeated character, and for two keys whose one-byte ids
     are the same (1 pair in 256).
     """
+    if isinstance(retired_keys, (str, bytes)) or not isinstance(retired_keys, Iterable):
+        raise ValueError(f"retired_keys must be a list of keys, got {type(retired_keys).__name__}")
+    dated = [(_checked("cookie_key", cookie_key), inf)]
+    dated += [_dated(f"retired_keys[{index}]", key) for index, key in enumerate(retired_keys)]
+    suite, name = ENCRYPTED if encrypt else SIGNED, cookie_name.encode()
+    # The version in the salt: a later scheme derives other keys from the same secret.
+    extracted = [(hmac.digest(b"gaesess/2", secret, _HASH), until) for secret, until in dated]  # HKDF-Extract
 
-    def __init__(
-        self,
-        cookie_key: str | bytes | None,
-        retired_keys: Iterable[RetiredKey] = (),
-        *,
-        cookie_name: str,
-        encrypt: bool = False,
-        compress: bool = False,
-    ) -> None:
-        retired = [_dated(f"retired_keys[{index}]", key) for index, key in enumerate(retired_keys)]
-        secrets = [_checked("cookie_key", cookie_key), *(secret for secret, _ in retired)]
-        # The version in the salt: a later scheme derives other keys from the same secret.
-        extracted = [hmac.digest(b"gaesess/2", secret, _HASH) for secret in secrets]  # HKDF-Extract
-        deadlines = [deadline for _, deadline in retired]
-        suite = _encryption() if encrypt else _impl
+    def purpose(label: bytes) -> dict[int, Key]:
+        keys = [
+            _impl.prepare_key(suite, _expand(key, b"key id", suite, b"")[0], _expand(key, label, suite, name), until)
+            for key, until in extracted
+        ]
+        by_id = {key.id: key for key in keys}
+        if len(by_id) < len(keys):
+            raise ValueError(
+                f"two of cookie_key and retired_keys are the same, or by chance share a one-byte id; {_HOW_TO_MAKE_ONE}"
+            )
+        return by_id
 
-        def sealer(purpose: bytes) -> Sealer:
-            current, *others = _derive(suite, extracted, purpose, cookie_name.encode())
-            return Sealer(suite, current, list(zip(others, deadlines, strict=True)), compress=compress)
-
-        self.cookie = sealer(b"cookie")
-        self.record = sealer(b"record")
-        self.user = sealer(b"user")
-        self._label_key = _expand(extracted[0], b"label", suite.SUITE, cookie_name.encode())
-
-    def label(self, sid: bytes) -> str:
-        """Return 8 characters by which logs may tell sessions apart: nobody gets from them to a session id."""
-        return hmac.digest(self._label_key, sid, _HASH)[:4].hex()
-
-
-def _encryption() -> Suite:
     try:
-        from gaesess import encryption
+        keys = purpose(b"cookie"), purpose(b"record"), purpose(b"user")
     except ModuleNotFoundError as error:
         raise ValueError(f"encrypt=True needs {error.name}: pip install 'gaesess[encrypt]'") from error
-    return encryption
+    return Keys(*keys, _expand(extracted[0][0], b"label", suite, name))
 
 
-def _dated(setting: str, key: RetiredKey) -> tuple[bytes, Deadline]:
+def _dated(setting: str, key: RetiredKey) -> tuple[bytes, float]:
     if not isinstance(key, tuple):
-        return _checked(setting, key), math.inf
+        return _checked(setting, key), inf
     if len(key) != 2 or not isinstance(key[1], datetime) or key[1].tzinfo is None:
-        raise ValueError(f"{setting} is a key, or a key and the datetime with a time zone until which it is good")
+        raise ValueError(f"{setting} must be a key, or a pair of a key and the datetime, with a time zone, of its end")
     return _checked(setting, key[0]), key[1].timestamp()
 
 
@@ -88,20 +90,8 @@ def _checked(setting: str, key: str | bytes | None) -> bytes:
     if len(secret) < MIN_KEY_BYTES:
         raise ValueError(f"{setting} has {len(secret)} bytes, and needs at least {MIN_KEY_BYTES}; {_HOW_TO_MAKE_ONE}")
     if len(set(secret)) == 1:
-        raise ValueError(f"{setting} is one repeated character, which anybody can guess; {_HOW_TO_MAKE_ONE}")
+        raise ValueError(f"{setting} is one repeated character, which anyone can guess; {_HOW_TO_MAKE_ONE}")
     return secret
-
-
-def _derive(suite: Suite, extracted: list[bytes], purpose: bytes, cookie_name: bytes) -> list[Key]:
-    keys = [
-        suite.prepare_key(_expand(key, b"key id", suite.SUITE, b"")[0], _expand(key, purpose, suite.SUITE, cookie_name))
-        for key in extracted
-    ]
-    if len({key.id for key in keys}) < len(keys):
-        raise ValueError(
-            f"two of cookie_key and retired_keys are the same, or by chance share a one-byte id; {_HOW_TO_MAKE_ONE}"
-        )
-    return keys
 
 
 def _expand(extracted: bytes, purpose: bytes, suite: int, cookie_name: bytes) -> bytes:

@@ -1,213 +1,494 @@
-"""The session an application works with: a mutable mapping, plus the verbs of gae-sessions 1.07."""
+"""The session that an application works with: a mutable mapping, plus the verbs of gae-sessions 1.07."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    Hashable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from contextlib import suppress
 from contextvars import ContextVar
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from gaesess import _impl
-from gaesess._core import SECURE
-from gaesess.active import ActiveSession, Home
-from gaesess.lazy import LazySession
-from gaesess.users import binding_of, checked
+from gaesess import _impl, events
+from gaesess._core import (
+    ACTIVE,
+    ADDED,
+    CLOSING,
+    INACTIVE,
+    OPEN,
+    POINTER,
+    QUICK,
+    SECURE,
+    TERMINATED,
+    TOO_LATE,
+    UNREAD,
+    VERIFIED,
+    WRITTEN,
+    Token,
+)
+from gaesess.errors import (
+    InvalidToken,
+    RecordGone,
+    SessionClosed,
+    SessionTerminated,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from gaesess.pickling import refuse_session
+from gaesess.stored import CONVERTED, UNRELATED, Attempt, Draft, History, Identity, changed_keys, save, save_quick
+from gaesess.users import USER_KEY, Binding, UserId, checked, rebound
+from gaesess.values import PLAIN
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from gaesess.legacy.reader import OldSession
     from gaesess.manager import SessionManager
+    from gaesess.stores.base import Version
 
-_MISSING = object()
+_MISSING, _GONE = object(), object()
 
 
-class Session(LazySession, MutableMapping[Hashable, Any]):
-    """One request's view of one session. The cookie is not looked at before the first use.
+class State(Enum):
+    """What a request knows of its session.
 
-    Changes, those inside nested values too, are saved when the response headers must go out. Any use may raise
-    StoreUnavailable, if the session lives in a store that cannot answer; any change raises SessionClosed once the
-    headers are out.
+    UNREAD becomes INACTIVE or ACTIVE at the first use. `start`, or the first write, makes any state ACTIVE; `terminate`
+    makes any state TERMINATED.
     """
 
-    __slots__ = ()
+    UNREAD = "unread"
+    INACTIVE = "inactive"
+    ACTIVE = "active"
+    TERMINATED = "terminated"
+
+
+_STATES = {
+    UNREAD: State.UNREAD,
+    VERIFIED: State.UNREAD,
+    INACTIVE: State.INACTIVE,
+    ACTIVE: State.ACTIVE,
+    TERMINATED: State.TERMINATED,
+}
+
+
+class Home(Enum):
+    """Where a session is stored."""
+
+    COOKIE = "cookie"
+    STORE = "store"
+
+
+class _Keys(KeysView[Hashable]):
+    def __reversed__(self) -> Iterator[Hashable]:
+        return reversed(self._mapping)  # type: ignore[attr-defined]
+
+
+class _Values(ValuesView[Any]):
+    def __reversed__(self) -> Iterator[Any]:
+        return (self._mapping[key] for key in reversed(self._mapping))  # type: ignore[attr-defined]
+
+
+class _Items(ItemsView[Hashable, Any]):
+    def __reversed__(self) -> Iterator[tuple[Hashable, Any]]:
+        return ((key, self._mapping[key]) for key in reversed(self._mapping))  # type: ignore[attr-defined]
+
+
+class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
+    """One request's view of one session. The cookie is parsed on first access.
+
+    Changes, those inside nested values too, are saved when the response headers must go out. Any use may raise
+    StoreUnavailable, if the session is in a store that cannot answer; any change raises SessionClosed once the headers
+    are out. A session cannot be pickled or copied: its id is a secret. `dict(session)` is a copy of the data.
+    """
+
+    dict_pop = False  # whether `pop` of a missing key raises KeyError, as a dictionary's does
+
+    # of few sessions
+    _version: Version | None = None  # of its record
+    _history: History | None = None  # of its record
+    _attempts: dict[bytes, Attempt] | None = None  # saves that may have landed, by the ids of their writes
+    _replaced: list[Identity] | None = None  # identities given up in this request: they end once the new one is saved
+    _ended: list[Identity] | None = None  # terminated in this request, and the store does not know yet
+    _former: Token | None = None  # identity of its cookie, which was over before this request started another session
+    _binding: Binding | None = None  # the user whose session it becomes with the next save
+    _old: OldSession | None = None  # of another library's cookie
+    _outage: StoreUnavailable | None = None  # raised by `read_ahead`, for the first use
 
     def __repr__(self) -> str:
         return f"<Session {self.state.value}>"  # no id and no data: representations end up in logs
 
+    __reduce__ = refuse_session
+
+    # -- a dictionary
+
+    def keys(self) -> KeysView[Hashable]:
+        """Return a view of the keys."""
+        return _Keys(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[Hashable, Any]:
+        """Return a view of the keys with their values."""
+        return _Items(self)
+
     def __eq__(self, other: object) -> bool:
         """Return whether they are one session, which reads neither, or the data are those of another mapping."""
-        return self is other if isinstance(other, LazySession) else MutableMapping.__eq__(self, other)
+        return self is other if isinstance(other, Session) else MutableMapping.__eq__(self, other)
 
-    has_key = LazySession.__contains__
+    __hash__ = None  # type: ignore[assignment]
+
+    has_key = _impl.CookieSession.__contains__
+
+    def copy(self) -> dict[Hashable, Any]:
+        """Return the data as a dictionary of their own; the values are the session's."""
+        return dict(self)
+
+    def __or__(self, other: Mapping[Any, Any]) -> dict[Hashable, Any]:
+        return self.copy() | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Mapping[Any, Any]) -> dict[Hashable, Any]:
+        return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Mapping[Any, Any] | Iterable[tuple[Hashable, Any]]) -> Self:
+        self.update(other)
+        return self
 
     def clear(self) -> None:
         """Delete every key; the session itself goes on."""
-        if self._load():
-            self._writable().contents.clear()
+        self._view()
+        if self._state == ACTIVE:
+            data = self._writable()
+            self._cleared = True
+            for key in list(data):
+                data.pop(key, None)
+                self._note(data, key, WRITTEN)
 
-    def pop(self, key: Hashable, default: Any = None) -> Any:
-        """Delete a key and return its value, or `default` (None, not a KeyError) if it is not there."""
-        return self._pop(key, default, quick=False)
+    def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
+        """Delete a key and return its value, or `default` if it is missing.
+
+        By default that is None; for the sessions of a web framework it is a KeyError, as for a dictionary.
+        """
+        return self._pop(key, default, WRITTEN)
+
+    def popitem(self) -> tuple[Hashable, Any]:
+        """Delete the key that was added last, and return it and its value. Raises KeyError if there is none."""
+        key = next(reversed(self), _GONE)
+        value = self._pop(key, _GONE, WRITTEN)
+        if value is _GONE:  # or another thread has taken it
+            raise KeyError("popitem(): session is empty")
+        return key, value
 
     def pop_quick(self, key: Hashable, default: Any = None) -> Any:
-        """Like `pop`, but for a session in the store only its cache hears of it until something else is saved.
+        """Like `pop`, but for a session in the store only its cache is written until something else is saved.
 
         Fast, and lost if the cache loses it or an overlapping request saves: the key is then there again. Never use it
-        for a token that is good once.
+        for a token that is valid once.
         """
-        return self._pop(key, default, quick=True)
+        return self._pop(key, default, QUICK)
 
     def set_quick(self, key: Hashable, value: Any) -> None:
-        """Set a value, but for a session in the store only its cache hears of it until something else is saved.
+        """Set a value, but for a session in the store only its cache is written until something else is saved.
 
         Fast, and lost if the cache loses it or an overlapping request saves.
         """
-        self._writable().contents.write(key, value, quick=True)
+        how = self._quick(key)
+        self[key] = value
+        self._note(self._data, key, how)
 
     def increment(self, key: Hashable, n: int = 1) -> None:
-        """Add `n` to an integer; one that is not there starts at 0.
+        """Add `n` to an integer; a missing one starts at 0.
 
-        Where the session is kept in the store, overlapping requests add up. After `save` the value to be read is exact.
-        Raises TypeError if `n`, or what the session has under this key, is not an int.
+        Where the session is in the store, overlapping requests add up. After `save` the value read is exact. Raises
+        TypeError if `n`, or what the session has under this key, is not an int.
         """
         if type(n) is not int:
-            raise TypeError(f"a session counts in int, not {type(n).__name__}")
-        self._writable().contents.add(key, n)
+            raise TypeError(f"n must be an int, got {type(n).__name__}")
+        self._add(key, n)
 
     def append(self, key: Hashable, item: Any) -> None:
-        """Add an item to the end of a list; one that is not there starts empty.
+        """Add an item to the end of a list; a missing one starts empty.
 
-        Where the session is kept in the store, items of overlapping requests are all kept. Raises TypeError if what the
+        Where the session is in the store, items of overlapping requests are all kept. Raises TypeError if what the
         session has under this key is not a list.
         """
-        self._writable().contents.add(key, [item])
+        self._add(key, [item])
 
-    # -- the verbs
+    def _add(self, key: Hashable, amount: Any) -> None:
+        self._writable()
+        with self._exclusive():
+            data = self._writable()
+            value = data.get(key, type(amount)())
+            if type(value) is not type(amount):
+                wanted, found = type(amount).__name__, type(value).__name__
+                raise TypeError(f"session[{key!r}] must be {wanted} to add to it, got {found}")
+            value += amount
+            how = (self._written or {}).get(key, ADDED)
+            self[key] = value
+            self._note(data, key, ADDED if how == ADDED and not self._cleared else WRITTEN)
+
+    def _pop(self, key: Hashable, default: Any, how: int) -> Any:
+        if key in self:
+            if how == QUICK:
+                how = self._quick(key)
+            data = self._writable()
+            value = data.pop(key, _GONE)
+            if value is not _GONE:  # else another thread has taken it
+                if type(value) not in PLAIN:
+                    self._exposed = True
+                self._note(data, key, how)
+                return value
+        if default is _MISSING and self.dict_pop:
+            raise KeyError(key)
+        return None if default is _MISSING else default
+
+    def _quick(self, key: Hashable) -> int:
+        """Return how a quick write of a key is noted: one that was written otherwise stays so."""
+        return QUICK if (self._written or {}).get(key, QUICK) == QUICK else WRITTEN
+
+    # -- verbs
+
+    def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
+        """Start a new, empty session with a new id; any earlier one of this client ends.
+
+        `expiration_ts` is its absolute end in Unix seconds, by default the middleware's lifetime from now; 0 lets the
+        cookie expire with the browser. Raises ValueError for a time that is over.
+        """
+        self._check_open()
+        token = self._config.new_token(expiration_ts, ssl_only)
+        with self._exclusive():
+            self._check_open()
+            is_over = self._state in (INACTIVE, TERMINATED)  # by then it is known elsewhere
+            ended = [*(self._ended or ()), *([] if is_over else self._identities())]
+            self._accessed = True
+            if is_over and self._sid:
+                self._former = self._token()
+            self._replaced = [(old, UNRELATED) for old, _ in ended if self._config.leaves_tombstone(old)]
+            self._ended = self._binding = self._attempts = None
+            self._payload, self._data, self._written, self._exposed = b"", {}, None, False
+            self._become(token)
+            self._state = ACTIVE
 
     def terminate(self, clear_data: bool = True) -> None:
         """End the session: its record now, its cookie with this response.
 
         A tombstone takes the record's place until the session would have expired, so that no request that is on its way
         brings it back, nor one that gives it a new id meanwhile. With `clear_data=False` the record stays in the store,
-        for `SessionManager.load`, and so a copy of the cookie stays good. After StoreUnavailable the cookie is deleted
+        for `SessionManager.load`, and so a copy of the cookie stays valid. After StoreUnavailable the cookie is deleted
         all the same, and the record ends with the next call that succeeds.
         """
         self._check_open()
-        ended = self._identities()
-        if clear_data:
-            self._ended += ended
-        self._unread, self._token, self._active, self._signed_out = False, None, None, True
-        self._manager.terminate(self._ended)
-        self._ended = []
+        with self._exclusive():
+            self._check_open()
+            identities = self._identities()
+            if clear_data:
+                self._ended = [*(self._ended or ()), *identities]
+            self._cookies = self._config.cookie.delete(0, self._taken) + self._delete_old()
+            self._data, self._payload, self._sid, self._written = {}, b"", b"", None
+            self._version = self._history = self._attempts = self._replaced = self._binding = self._former = None
+            self._elsewhere, self._state = False, TERMINATED
+            if self._ended:
+                self._config.end(self._ended)
+                self._ended = None
 
     def regenerate_id(self, expiration_ts: int | None = None) -> None:
         """Give the session a new id and keep its data: do it at every login, against session fixation.
 
-        The old record goes once the new one is safe. The expiry stays unless `expiration_ts` (Unix seconds) is given.
-        An inactive session is started if it is, and else left alone.
+        The old record ends once the new one is saved. The expiry stays unless `expiration_ts` (Unix seconds) is given,
+        and an inactive session is started if it is, and else left alone.
         """
         self._check_open()
-        active = self._load()
-        if active is None:
+        if not self.is_active():
             if expiration_ts is not None:
                 self.start(expiration_ts)
             return
-        token = self._manager.new_token(expiration_ts, self.is_ssl_only(), keep=active.token)
-        replaced = [*active.replaced, (active.token, active.version)]
-        renewed = ActiveSession(token, active.contents, replaced=replaced, cookie=active.cookie)
-        renewed.binding = binding_of(active)
-        self.resume(renewed)
+        with self._exclusive():
+            self._check_open()
+            old = self._token()
+            token = self._config.new_token(expiration_ts, bool(old.flags & SECURE), keep=old)
+            if self._version is not None or self._config.leaves_tombstone(old):
+                self._replaced = [*(self._replaced or ()), (old, self._version)]
+            self._binding = self._binding or rebound(self._data, old.sid)
+            self._become(token)
 
-    def bind_user(self, user_id: str | int) -> None:
+    def bind_user(self, user_id: UserId) -> None:
         """Say whose session this is: at login, after `regenerate_id`. Then `SessionManager.revoke_user` signs it out.
 
-        It is noted in the store when the session is saved, and in its data under the key "gaesess.user". Raises
+        It is written to the store when the session is saved, and to its data under the key "gaesess.user". Raises
         RuntimeError without the setting `revocable`, TypeError for another type of id.
         """
-        self._manager.require_revocable()
-        self._writable().binding = checked(user_id), None
+        self._config.require_revocable()
+        self._writable()
+        self._bind((checked(user_id), None))
 
     def save(self, persist_even_if_using_cookie: bool = False) -> None:
         """Save now what is saved anyway when the headers go out: to know early that it was.
 
-        `persist_even_if_using_cookie` also writes a session that lives in its cookie to the store, for
+        `persist_even_if_using_cookie` also writes a session that is in its cookie to the store, for
         `SessionManager.load`.
         """
-        self._check_open()
-        active = self._load()
-        if active:
-            self._manager.save(active, persist=persist_even_if_using_cookie)
+        self._check_open(waits=True)
+        if not self.is_active():
+            return
+        with self._exclusive():  # one after the other
+            self._check_open()
+            self._saving = True
+            try:
+                self._save(persist_even_if_using_cookie)
+            finally:
+                self._saving = False
 
     def ensure_data_loaded(self) -> None:
         """Read the session now."""
+        self._view()
+
+    def _become(self, token: Token) -> None:
+        """Go on under a new identity, which is not saved yet."""
+        self._flags, self._expires, self._issued, self._revision, self._sid, _ = token
+        self._version = self._history = None
+        self._unsaved, self._retired = True, False
+        self._elsewhere = bool(self._replaced or self._binding)
+
+    def _bind(self, binding: Binding) -> None:
+        self._binding = binding
+        self._elsewhere = True
+
+    def _check_open(self, *, waits: bool = False) -> None:
+        if self._closed or (self._saving and not waits):
+            raise SessionClosed(TOO_LATE)
+
+    def _token(self) -> Token:
+        return Token(self._flags, self._expires, self._issued, self._revision, self._sid, b"")
+
+    def _identities(self) -> list[Identity]:
+        """Return the identities under which the store may have a record, and versions, without querying it."""
+        self._accessed = True
+        if self._state == UNREAD:
+            self._verify()
+        identities: list[Identity] = [(self._token(), self._version)] if self._sid else []
+        for old, version in self._replaced or ():
+            identities.append((old, None if version in (CONVERTED, UNRELATED) else version))
+        for former in (self._former, self._old.identity if self._old else None):
+            if former and all(former.sid != token.sid for token, _ in identities):
+                identities.append((former, None))
+        return identities
+
+    # -- for middleware
+
+    def read_waits(self) -> bool:
+        """Return whether the first use would wait for the store."""
+        if self._state == UNREAD:
+            self._verify()
+        if self._state != VERIFIED:
+            return False
+        revocation = self._config.revocation
+        return not self._sid or bool(self._flags & POINTER) or (revocation is not None and revocation.waits(self._sid))
+
+    def read_ahead(self) -> None:
+        """Read the session now, in a thread that may wait for the store, so that the first use will not.
+
+        That is no use by itself. The StoreUnavailable that it meets with comes at the first use.
+        """
+        try:
+            self._load()
+        except StoreUnavailable as error:
+            self._outage = error
+
+    def close(self) -> bool:
+        """Close the session to changes. Returns True if `commit` needs the store: then commit in a thread.
+
+        Raises TypeError or ValueError as `commit` does.
+        """
+        if self._closed == OPEN:
+            self._closed = CLOSING
+        try:
+            return bool(self._accessed and self._state == ACTIVE and self._save_waits())
+        except BaseException:
+            if self._closed == CLOSING:
+                self._closed = OPEN
+            raise
+
+    def _save_waits(self) -> bool:
+        if self._config.records is None:
+            return False
+        payload = self._changed_payload()
+        if payload is None and not (self._unsaved or self._retired or self._binding):
+            return False
+        return self._elsewhere or not self._config.fits(payload or self._payload)
+
+    def open_stored(self, token: Token) -> None:
+        """Read the session of an identity from the store. Raises StoreUnavailable."""
+        self._set_token(token)
+        self._state = VERIFIED
         self._load()
 
-    # -- what there is to know
+    def rebind(self, user_id: UserId, generation: int) -> None:
+        """Keep a session of this user signed in, when their others were signed out by that generation."""
+        binding = self._binding or rebound(self._data, self._sid)
+        if binding and binding[0] == user_id:
+            self._bind((user_id, (generation, self._sid)))
+
+    # -- introspection
+
+    @property
+    def state(self) -> State:
+        """What this request knows of its session by now."""
+        return _STATES[self._state]
 
     def is_active(self) -> bool:
         """Return whether there is a session: read, genuine, not expired, and not terminated elsewhere."""
-        return self._load() is not None
+        self._view()
+        return self._state == ACTIVE
 
     def is_ssl_only(self) -> bool:
         """Return whether the session was started for TLS only."""
-        active = self._load()
-        return active is not None and bool(active.token.flags & SECURE)
+        return self.is_active() and bool(self._flags & SECURE)
 
     def get_expiration(self) -> int:
         """Return the absolute end of the session in Unix seconds, 0 if there is none."""
-        active = self._load()
-        return active.token.expires if active else 0
+        return self._expires if self.is_active() else 0
 
     @property
     def manager(self) -> SessionManager:
-        """The manager, which has the other sessions too."""
-        return self._manager
+        """The manager, which opens and ends other sessions."""
+        manager: SessionManager = self._config.manager
+        return manager
 
     @property
     def sid(self) -> str | None:
         """The session id as text: ten digits of expiry, "S" for TLS only or "_", 32 of hex. A secret: do not log it."""
-        active = self._load()
-        if active is None:
-            return None
-        return _impl.format_sid(active.token.expires, self.is_ssl_only(), active.token.sid)
+        return _impl.format_sid(self._expires, self.is_ssl_only(), self._sid) if self.is_active() else None
 
     @property
     def home(self) -> Home | None:
-        """Where the session lives, as of when it was last read or saved."""
-        active = self._load()
-        return active.home if active else None
+        """Where the session is stored, as of when it was last read or saved."""
+        if not self.is_active():
+            return None
+        return Home.STORE if self._flags & POINTER else Home.COOKIE
 
     @property
     def revision(self) -> int:
         """How many times the session was saved since it got its id."""
-        active = self._load()
-        return active.token.revision if active else 0
-
-    def _pop(self, key: Hashable, default: Any, *, quick: bool) -> Any:
-        if key not in self:
-            return default
-        contents = self._writable().contents
-        value = contents.read(key)
-        contents.delete(key, quick=quick)
-        return value
-
-
-class MappingSession(Session):
-    """A session as web frameworks have theirs: `pop` is that of a mapping, and there are `modified` and `accessed`."""
-
-    __slots__ = ()
-
-    def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
-        """Delete a key and return its value, or `default` if it is not there. Raises KeyError if there is none."""
-        if key not in self and default is _MISSING:
-            raise KeyError(key)
-        return super().pop(key, default)
+        return self._revision if self.is_active() else 0
 
     @property
     def modified(self) -> bool:
-        """Whether there is anything to save, or to tell the client. To set it does nothing: all changes are seen."""
-        if self._active is None:
-            return self._signed_out
-        return self._changed(self._active) or bool(self._manager.set_cookies(self._active, 0))
+        """Whether there is anything to save or to send to the client. To set it does nothing: all changes are seen."""
+        if self._state != ACTIVE:
+            return bool(self._cookies)
+        if self._unsaved or self._cookies or self._changed_payload() is not None:
+            return True
+        return not self._passive and self._config.wants_refresh(self._issued)
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -215,21 +496,144 @@ class MappingSession(Session):
 
     @property
     def accessed(self) -> bool:
-        """Whether anybody has used the session in this request. To set it does nothing: every use is seen."""
+        """Whether this request has used the session. To set it does nothing: every use is seen."""
         return self.is_accessed()
 
     @accessed.setter
     def accessed(self, value: bool) -> None:
         pass
 
-    def __ior__(self, other: Mapping[Hashable, Any]) -> Self:
-        self.update(other)
-        return self
+    # -- the store, and other libraries: called by the core
 
-    @staticmethod
-    def _changed(active: ActiveSession) -> bool:
-        """Return whether this request has changed it, saved or not."""
-        return active.unsaved or active.cookie is not None or active.contents.changed_payload() is not None
+    def _activate(self) -> None:
+        """Read the data of a session whose cookie is genuine. Raises InvalidToken and StoreUnavailable."""
+        if self._outage:
+            raise self._outage.with_traceback(None)
+        if not self._sid:
+            self._adopt()
+            return
+        stored = bool(self._flags & POINTER)
+        data = self._read_record() if stored else _impl.loads(self._payload)
+        if self._config.revocation is not None:
+            self._config.revocation.check(self._token(), data, in_cookie=not stored)
+        self._data, self._state = data, ACTIVE
+
+    def _read_record(self) -> dict[Hashable, Any]:
+        if self._config.records is None:
+            raise RecordGone("token points into a store, and there is none")
+        record = self._config.records.load(self._token())
+        try:
+            data: dict[Hashable, Any] = _impl.loads(record.token.payload)
+        except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
+            raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
+        flags, self._expires, _, self._revision, self._sid, self._payload = record.token
+        self._flags = flags | POINTER
+        self._version, self._history, self._elsewhere = record.version, record.history, True
+        self._retired = self._retired or record.retired
+        return data
+
+    def _find_old(self, cookie_header: str) -> bool:
+        """Look for another library's cookie, and return whether there is one."""
+        if self._config.legacy is not None:
+            self._old = self._config.legacy.find(cookie_header)
+        return self._old is not None
+
+    def _adopt(self) -> None:
+        """Go on with the data of another library's session."""
+        assert self._old is not None
+        adopted = self._config.legacy.adopt(self._old)
+        if adopted is None:
+            self._state = INACTIVE
+            return
+        if self._old.identity and self._config.records:
+            self._replaced = [(self._old.identity, CONVERTED)]
+        self._become(adopted._replace(payload=b""))
+        self._payload, self._data, self._state = adopted.payload, _impl.loads(adopted.payload), ACTIVE
+
+    def _delete_old(self) -> list[str]:
+        """Delete another library's cookies: they must not bring their session back when ours is gone."""
+        return self._config.legacy.delete(self._old) if self._old else []
+
+    def _save_elsewhere(self, persist: bool, payload: bytes | None = None) -> None:
+        """Save a session of which the store has, or must get, a record; as `commit` does.
+
+        `payload` are its data as bytes, if they have changed and this is known.
+        """
+        config = self._config
+        if self._binding:
+            user_id, earlier = self._binding
+            self._data[USER_KEY] = user_id, config.users.bind(user_id, self._token(), earlier)
+            self._written = {**(self._written or {}), USER_KEY: WRITTEN}
+            self._binding = None
+        if payload is None:
+            payload = self._changed_payload()
+        if payload is None and not self._unsaved and not (persist and self._version is None):
+            if self._retired:
+                with suppress(StoreUnavailable, SessionTerminated):  # if it cannot be now, a later request will
+                    self._save_draft(None, persist=False)
+                    return
+            self._refresh()
+        elif payload is not None and self._save_quick(payload):
+            self._refresh()
+        else:
+            self._save_draft(payload, persist)
+
+    def _save_quick(self, payload: bytes) -> bool:
+        written = self._written or {}
+        if self._cleared or self._unsaved or self._retired or set(written.values()) != {QUICK}:
+            return False
+        if not self._flags & POINTER or changed_keys(self._data, _impl.loads(self._payload), written) != written.keys():
+            return False
+        draft = self._draft()
+        if not save_quick(self._config, draft, payload):
+            return False
+        self._take(draft)
+        self._saved()
+        return True
+
+    def _save_draft(self, payload: bytes | None, persist: bool) -> None:
+        draft = self._draft()
+        self._unsaved = True
+        try:
+            save(self._config, draft, payload, persist=persist)
+        except SessionTerminated:
+            self._cookies = None  # what an earlier save would have sent is void, too
+            raise
+        except SessionTooLarge as error:
+            events.emit("oversize", str(error), session=self._config.label(self._sid))
+            raise
+        finally:
+            self._take(draft)
+        self._send(self._as_cookie(), self._config.now())
+        self._saved()
+
+    def _draft(self) -> Draft:
+        draft = Draft()
+        draft.token, draft.data, draft.payload, draft.passive = self._token(), self._data, self._payload, self._passive
+        draft.written, draft.cleared = self._written or {}, self._cleared
+        draft.version, draft.history = self._version, self._history
+        draft.attempts, draft.replaced = self._attempts or {}, self._replaced or []
+        return draft
+
+    def _take(self, draft: Draft) -> None:
+        self._flags, self._expires, self._issued, self._revision, self._sid, _ = draft.token
+        self._data, self._payload = draft.data, draft.payload
+        self._written, self._cleared = draft.written, draft.cleared
+        self._version, self._history = draft.version, draft.history
+        self._attempts, self._replaced = draft.attempts, draft.replaced
+        self._elsewhere = draft.version is not None or bool(draft.replaced)
+
+    def _tell_saved(self) -> None:
+        home = "store" if self._flags & POINTER else "cookie"
+        size = len(self._payload)
+        events.emit(
+            "committed",
+            f"saved a session of {size} bytes in its {home}",
+            session=self._config.label(self._sid),
+            home=home,
+            revision=self._revision,
+            data_bytes=size,
+        )
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)
@@ -249,3 +653,11 @@ def get_current_session() -> Session:
 def set_current_session(session: Session | None) -> None:
     """Make a session the current one of this thread, greenlet or task: for tests, and for middleware."""
     current_session.set(session)
+
+
+def leave(outer: Any) -> None:
+    """Make current again what was before a request, by the token that `current_session.set` returned."""
+    try:  # noqa: SIM105  # to make a `suppress` would take longer than all the rest
+        current_session.reset(outer)
+    except ValueError:  # a request that was given up, and is collected in another context
+        pass

@@ -15,12 +15,10 @@ class StoreThreads:
     """Up to `limit` threads, each started when it is needed and no other one is idle.
 
     They are not those of the event loop's default executor, which has six on a machine with two CPUs: if a store hangs,
-    the application's own threads and name lookups must not wait for it. Raises ValueError for a limit out of range.
+    the application's own threads and name lookups must not wait for it.
     """
 
     def __init__(self, limit: int) -> None:
-        if type(limit) is not int or not 1 <= limit <= MAX_STORE_THREADS:
-            raise ValueError(f"store_threads must be an int from 1 to {MAX_STORE_THREADS}, got {limit!r}")
         self._limit = limit
         self._executor: ThreadPoolExecutor | None = None
         self._process = 0  # whose threads these are: a forked child has none of its parent's

@@ -1,26 +1,27 @@
-"""What the store knows of a user: his sessions, and since when others than these are signed out."""
+"""Sign-out elsewhere: what the store knows of a user, and whether a session in its cookie was ended meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from gaesess import _impl, codec
+from gaesess import _impl, events
 from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
-from gaesess.record import History
-from gaesess.records import MAX_REPLAYS, Records
+from gaesess.errors import Conflict, Gone, KeyExists, MalformedToken, RecordGone, StoreUnavailable
+from gaesess.stored import MAX_REPLAYS, History, SealedStore
 from gaesess.stores.base import Version
-
-if TYPE_CHECKING:
-    from gaesess.active import ActiveSession
 
 USER_KEY = "gaesess.user"  # of a session's data: whose session it is, and of which generation
 MAX_LISTED = 1000  # sessions of one user: about 30 bytes each
+CHECKED_SECONDS = 5  # for so long another process may let an ended session in: all requests of a page cost one check
+SHARDS = 256  # of what is remembered: by the first byte of the session's id, which is random
+MAX_CHECKED = 40  # sessions in each: about 10,000 in all, which is 1.5 MB
 
 UserId = str | int
-Binding = tuple[UserId, tuple[int, bytes] | None]  # whose session it is to be; see `ActiveSession`
+# Whose session it becomes; if it was theirs before, with the generation (`User`) and the id under which it was.
+Binding = tuple[UserId, tuple[int, bytes] | None]
 
 
 class UserSession(NamedTuple):
@@ -60,7 +61,7 @@ class Users:
     one that is bound begins a new one.
     """
 
-    def __init__(self, records: Records, sessions: Records, now: Callable[[], int]) -> None:
+    def __init__(self, records: SealedStore, sessions: SealedStore, now: Callable[[], int]) -> None:
         self._records = records
         self._sessions = sessions
         self._now = now
@@ -114,7 +115,7 @@ class Users:
                 return user
             user, history = change(before), history.continued()
             write_id = history.writes[0]
-            token = identity._replace(issued=self._now(), revision=revision + 1, payload=codec.dumps({"user": user[:]}))
+            token = identity._replace(issued=self._now(), revision=revision + 1, payload=_impl.dumps({"user": user[:]}))
             try:
                 self._records.write(token, version, history)
                 return user
@@ -125,7 +126,9 @@ class Users:
     def _read(self, identity: Token, *, fresh: bool = True) -> tuple[User, int, History, Version | None]:
         record, version = self._records.look(identity, fresh=fresh)
         if record is not None:
-            return User(*codec.loads(record.token.payload)["user"]), record.token.revision, record.history, version
+            with suppress(MalformedToken, TypeError, KeyError):  # written by something else under the same key
+                user = User(*_impl.loads(record.token.payload)["user"])
+                return user, record.token.revision, record.history, version
         unreadable = version is not None
         return User(generation=self._now() if unreadable else 0), 0, History(), version  # the time is above any count
 
@@ -143,13 +146,71 @@ def bound_in(data: Mapping[Hashable, Any]) -> tuple[UserId, int] | None:
     return bound if type(bound) is tuple and [type(part) for part in bound] in ([str, int], [int, int]) else None
 
 
-def binding_of(active: ActiveSession) -> Binding | None:
-    """Return whose session it is to be under another id; None if nobody's."""
-    bound = bound_in(active.contents.data)
-    return active.binding or (bound and (bound[0], (bound[1], active.token.sid)))
+def rebound(data: Mapping[Hashable, Any], sid: bytes) -> Binding | None:
+    """Return the binding that a session with these data needs under a new id; None if it is no user's."""
+    bound = bound_in(data)
+    return bound and (bound[0], (bound[1], sid))
 
 
 def _identity(user_id: UserId) -> Token:
     """Return what stands for a user in the place of a session: for ever, and by a hash."""
-    handle = sha256(b"gaesess/2 user" + codec.dumps({"id": checked(user_id)})).digest()[:SID_BYTES]
+    handle = sha256(b"gaesess/2 user" + _impl.dumps({"id": checked(user_id)})).digest()[:SID_BYTES]
     return Token(RECORDED, MAX_U32, 0, 0, handle, b"")
+
+
+class Revocation:
+    """Keeps out sessions that were terminated, given a new id, or signed out with all others of their user.
+
+    What this process ends is kept out at once, what another one ends CHECKED_SECONDS later at most. Where the store
+    cannot answer, sessions are let in if it `degrades`; or else StoreUnavailable is raised.
+    """
+
+    def __init__(self, records: SealedStore, users: Users, now: Callable[[], int], *, degrades: bool) -> None:
+        self._records = records
+        self._users = users
+        self._now = now
+        self._degrades = degrades
+        self._checked: list[dict[bytes, int]] = [{} for _ in range(SHARDS)]  # until when nothing need be asked, by id
+
+    def waits(self, sid: bytes) -> bool:
+        """Return whether `check` would query the store."""
+        return self._checked[sid[0]].get(sid, 0) <= self._now()
+
+    def check(self, token: Token, data: Mapping[Hashable, Any], *, in_cookie: bool) -> None:
+        """Raise RecordGone if the session has ended, MalformedToken if its data do not tell whose it is.
+
+        Raises StoreUnavailable if nobody can tell.
+        """
+        sid = token.sid
+        if not self.waits(sid):
+            return
+        if len(self._checked[sid[0]]) >= MAX_CHECKED:
+            self.forget(sid)
+        checked = self._checked[sid[0]]  # if the session ends while the store is queried, this one is out of use
+        try:
+            if in_cookie and self._records.has_ended(token):
+                raise RecordGone("the session has ended")
+            self._check_user(sid, data)
+            checked[sid] = self._now() + CHECKED_SECONDS
+        except StoreUnavailable:
+            if not self._degrades:
+                raise
+            events.emit("degraded", "believed a cookie without asking whether its session has ended")
+
+    def forget(self, sid: bytes) -> None:
+        """Query the store again: the session was just ended."""
+        self._checked[sid[0]] = {}
+
+    def forget_all(self) -> None:
+        """Query the store again for every session: those of a user were just ended."""
+        self._checked = [{} for _ in range(SHARDS)]
+
+    def _check_user(self, sid: bytes, data: Mapping[Hashable, Any]) -> None:
+        if USER_KEY not in data:
+            return
+        bound = bound_in(data)
+        if bound is None:
+            raise MalformedToken(f"session data have under {USER_KEY!r} what bind_user does not write")
+        user_id, generation = bound
+        if not self._users.get(user_id).allows(generation, sid):
+            raise RecordGone("the user has signed out everywhere else")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gaesess import events
+from gaesess import _impl, events
+from gaesess._core import WSGI
+from gaesess._headers import refusal
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import SessionManager
+from gaesess.manager import SessionManager, check_protocol
 from gaesess.pickling import refuse_keys
-from gaesess.responses import keep_private, refusal, vary_by_cookie
-from gaesess.session import Session, current_session
-from gaesess.timeouts import DEFAULT_LIFETIME
+from gaesess.session import Session, current_session, leave
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from typing_extensions import Unpack
 
-    from gaesess.settings import KeywordSettings
+    from gaesess.config import Settings
 
     Headers = list[tuple[str, str]]
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -35,61 +34,62 @@ class SessionMiddleware:
     The settings are those of SessionManager. The session is saved when the headers must go out: at the first chunk of
     the body that is not empty, or at its end. A store that cannot answer gives the client 503 Service Unavailable, a
     session that another request terminated 409 Conflict, unless the application handles StoreUnavailable and
-    SessionTerminated itself.
+    SessionTerminated itself. If the application raises, the session is closed, and not saved.
     """
 
-    def __init__(
-        self,
-        app: WSGIApplication,
-        cookie_key: str | bytes | None = None,
-        lifetime: timedelta = DEFAULT_LIFETIME,
-        no_datastore: bool = False,
-        cookie_only_threshold: int | None = None,
-        **settings: Unpack[KeywordSettings],
-    ) -> None:
+    def __init__(self, app: WSGIApplication, *positional: Any, **settings: Unpack[Settings]) -> None:
+        check_protocol(app, "WSGI")
         self.app = app
-        self.manager = SessionManager(cookie_key, lifetime, no_datastore, cookie_only_threshold, **settings)
-        self._has_passive_paths = bool(self.manager.timeouts.passive_paths)
+        self.manager = SessionManager(*positional, **settings)
+        self._config = self.manager.config
+        self._has_passive_paths = bool(self._config.passive_paths)
 
-    __reduce__ = refuse_keys
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        passive = self._has_passive_paths and self.manager.timeouts.is_passive(_path(environ))
-        session = Session(self.manager, environ.get("HTTP_COOKIE"), passive)
-        environ[ENVIRON_KEY] = session
-        response = _Response(session, start_response, environ.get("REQUEST_METHOD") == "HEAD")
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, *send: Any) -> Iterable[bytes]:
+        if send:
+            raise TypeError("this middleware is for WSGI, and was called by ASGI: use gaesess.asgi.SessionMiddleware")
+        passive = self._has_passive_paths and self._config.is_passive(_path(environ))
+        session = environ[ENVIRON_KEY] = Session(self._config, environ.get("HTTP_COOKIE"), passive)
+        response = _Response(session, environ, start_response)
         outer = current_session.set(session)
         try:
-            return response.deliver(self.app(environ, response.start), environ)
+            return response.deliver(self.app(environ, response.start))
         except (StoreUnavailable, SessionTerminated) as error:
             return response.refuse(error)
+        except BaseException:
+            session.abandon()
+            raise
         finally:
-            current_session.reset(outer)
+            leave(outer)
+
+    __reduce__ = refuse_keys
 
 
 class _Response:
     """One response on its way out: its headers are held back until the session is saved."""
 
-    def __init__(self, session: Session, server_start: StartResponse, to_head: bool) -> None:
+    _server_write: Write | None = None
+    _status: str | None = None
+    _headers: Headers
+    _sent = False
+    _refused = False
+    _body: Iterable[bytes] = ()
+    _iterator: Iterator[bytes] = iter(())
+
+    def __init__(self, session: Session, environ: WSGIEnvironment, server_start: StartResponse) -> None:
         self._session = session
+        self._environ = environ
         self._server_start = server_start
-        self._to_head = to_head
-        self._server_write: Write | None = None
-        self._status: str | None = None
-        self._headers: Headers = []
-        self._sent = self._refused = False
-        self._body: Iterable[bytes] = ()
-        self._iterator: Iterator[bytes] = iter(())
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Be the application's start_response."""
-        if exc_info is None and self._status is not None:
-            raise AssertionError("start_response was called a second time without exc_info")
-        try:
-            if exc_info is not None and self._sent:
+        if exc_info is None:
+            if self._status is not None:
+                raise AssertionError("start_response was called a second time without exc_info")
+        elif self._sent:
+            try:
                 self._server_start(status, headers, exc_info)  # it raises the application's error, as the PEP asks
-        finally:
-            exc_info = None  # breaks the reference cycle through the traceback
+            finally:
+                exc_info = None  # breaks the reference cycle through the traceback
         self._status, self._headers = status, headers
         return self.write
 
@@ -104,14 +104,15 @@ class _Response:
         assert self._server_write is not None
         self._server_write(data)
 
-    def deliver(self, body: Iterable[bytes], environ: WSGIEnvironment) -> Iterable[bytes]:
+    def deliver(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Return what the server is to send: the body itself if it is complete, else this, which watches over it."""
         self._body = body
         if self._refused:
             self.close()
             return []
         try:
-            if type(body) in (list, tuple) or _is_file(body, environ.get("wsgi.file_wrapper")):
+            kind = type(body)
+            if kind is list or kind is tuple or _is_file(body, self._environ.get("wsgi.file_wrapper")):
                 self._send_headers()
                 return body
             self._iterator = iter(body)
@@ -133,21 +134,25 @@ class _Response:
         except (StoreUnavailable, SessionTerminated) as error:
             self._iterator = iter(())
             return self.refuse(error)[0]
+        except BaseException:
+            self._session.abandon()
+            raise
         finally:
-            current_session.reset(outer)
+            leave(outer)
         if chunk is None or self._refused:
             raise StopIteration
         return chunk
 
     def close(self) -> None:
-        """Close the application's body, once."""
+        """Close the application's body, once; what it still changes in the session would not be saved."""
+        self._session.abandon()
         body, self._body, self._iterator = self._body, (), iter(())
         if hasattr(body, "close"):
             outer = current_session.set(self._session)
             try:
                 body.close()
             finally:
-                current_session.reset(outer)
+                leave(outer)
 
     def refuse(self, error: StoreUnavailable | SessionTerminated) -> list[bytes]:
         """Answer in the application's place; if its headers are out already, raise the error instead."""
@@ -160,21 +165,20 @@ class _Response:
                 del error  # breaks the reference cycle through the traceback
         answer = refusal(error)
         events.emit("response_refused", f"refused a response: {error}", status=answer.status)
-        headers = answer.headers + _set_cookie(self._session.abandon())
+        headers = answer.headers + [("Set-Cookie", cookie) for cookie in self._session.abandon()]
         self._sent = self._refused = True
         self._server_write = self._server_start(f"{answer.status} {answer.reason}", headers)
-        return [b"" if self._to_head else answer.text]
+        return [b"" if self._environ.get("REQUEST_METHOD") == "HEAD" else answer.text]
 
     def _send_headers(self) -> None:
         if self._sent:
             return
         if self._status is None:
             raise AssertionError("the application did not call start_response")
-        headers, cookies = self._headers, self._session.commit()
-        if cookies:
-            headers = _merge(headers + _set_cookie(cookies), "Cache-Control", keep_private)
-        if self._session.is_accessed():
-            headers = _merge(headers, "Vary", vary_by_cookie)
+        session = self._session
+        cookies, headers = session.commit(), self._headers
+        if session.is_accessed():
+            headers = _impl.with_session(headers, cookies, WSGI)
         self._sent = True
         self._server_write = self._server_start(self._status, headers)
 
@@ -184,21 +188,6 @@ def _path(environ: WSGIEnvironment) -> str:
     return path.encode("latin-1").decode(errors="replace")  # PEP 3333 has bytes as if they were Latin-1
 
 
-def _set_cookie(values: list[str]) -> Headers:
-    return [("Set-Cookie", value) for value in values]
-
-
 def _is_file(body: Iterable[bytes], file_wrapper: object) -> bool:
     """Tell a file, which the server sends as a whole."""
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
-
-
-def _merge(headers: Headers, name: str, merge: Callable[[list[str]], str | None]) -> Headers:
-    """Return the headers with what `merge` makes of the values that one has; None leaves it as it is."""
-    size, lower = len(name), name.lower()
-    values = [value for other, value in headers if len(other) == size and other.lower() == lower]
-    merged = merge(values)
-    if merged is None:
-        return headers
-    others = [header for header in headers if header[0].lower() != lower] if values else headers
-    return [*others, (name, merged)]

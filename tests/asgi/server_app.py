@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -10,6 +12,8 @@ from starlette.routing import Route, WebSocketRoute
 from gaesess import generate_key
 from gaesess.asgi import SessionMiddleware
 from gaesess.stores.memory import MemoryStore
+
+go_on = asyncio.Event()
 
 
 async def visit(request):
@@ -25,10 +29,26 @@ async def grow(request):
 
 async def stream(request):
     async def chunks():
-        yield (await visit(request)).body
+        yield visits
         yield b" and more"
 
+    visits = (await visit(request)).body
     return StreamingResponse(chunks())
+
+
+async def slow_stream(request):
+    async def chunks():
+        await go_on.wait()
+        yield b"at last"
+
+    go_on.clear()
+    await visit(request)
+    return StreamingResponse(chunks())
+
+
+async def let_it_go_on(request):
+    go_on.set()
+    return PlainTextResponse("ok")
 
 
 async def sign_out(request):
@@ -52,6 +72,8 @@ routes = [
     Route("/visit", visit),
     Route("/grow", grow),
     Route("/stream", stream),
+    Route("/slow-stream", slow_stream),
+    Route("/go-on", let_it_go_on),
     Route("/sign-out", sign_out),
     WebSocketRoute("/accept", accept),
     WebSocketRoute("/reject", reject),

@@ -9,7 +9,7 @@ from litestar.exceptions import LitestarException
 from litestar.middleware import DefineMiddleware
 from litestar.response import Stream
 
-from gaesess import SessionManager, StoreUnavailable, get_current_session
+from gaesess import SessionManager, StoreUnavailable, generate_key, get_current_session
 from gaesess.asgi import SessionMiddleware
 
 
@@ -123,6 +123,27 @@ def test_of_two_middlewares_each_has_its_own_session(site):
     client.send()
     assert site.data(client) == {"who": "outer"}
     assert inner_site.data(client) == {"user": "ada", "role": "admin"}
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda scope: scope.pop("session"),
+        lambda scope: scope.update(session=None),
+        lambda scope: scope.update(session=SessionManager(generate_key()).open(None)),
+    ],
+    ids=["nothing", "None", "another session of ours"],
+)
+def test_what_no_verb_of_litestars_puts_in_its_place_is_left_alone(site, put):
+    @get("/")
+    async def handler(request: Request) -> str:
+        request.session["a"] = 1
+        put(request.scope)
+        return "ok"
+
+    client = site.visitor_of(handler, {"old": 1})
+    assert client.send().body == b"ok"
+    assert site.data(client) == {"old": 1, "a": 1}
 
 
 async def chunks():

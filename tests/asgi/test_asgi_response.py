@@ -1,7 +1,9 @@
 """When the session is saved, what goes out with the headers, and that everything else passes as it was."""
 
+import asyncio
+
 import pytest
-from asgi.client import BODY, START, Site, respond
+from asgi.client import BIG, BODY, START, Site, respond
 
 from gaesess import SessionClosed
 
@@ -138,12 +140,50 @@ def test_headers_may_come_as_any_iterable(site):
     assert len(exchange.all("set-cookie")) == 1
 
 
-def test_the_session_can_be_changed_until_the_first_chunk_that_is_not_empty(site):
+@pytest.mark.parametrize("data", [{}, {"name": "Grace"}, {"filler": BIG}], ids=["none", "cookie", "store"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: None,
+        lambda session: session.get("name"),
+        lambda session: session.update(name="Ada"),
+        lambda session: session.update(filler=BIG),
+        lambda session: session.regenerate_id(),
+        lambda session: session.terminate(),
+    ],
+    ids=["untouched", "read", "changed", "grown", "new id", "ended"],
+)
+def test_the_headers_go_out_with_the_start_however_long_the_first_chunk_takes(site, use, data):
+    """As server-sent events and long polling need it."""
+    waiting, chunk = asyncio.Event(), asyncio.Event()
+
     async def app(scope, receive, send):
+        use(scope["session"])
         await send(START)
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
-        await send({"type": "http.response.body", "more_body": True})
+        waiting.set()
+        await chunk.wait()
+        await send(BODY)
+
+    async def run():
+        request = asyncio.create_task(exchange())
+        await waiting.wait()
+        out = exchange.types
+        chunk.set()
+        await request
+        return out
+
+    exchange = (site.visitor(app, **data) if data else site.serve(app)).begin()
+    assert asyncio.run(run()) == ["http.response.start"]
+    assert exchange.body == b"ok"
+
+
+def test_a_change_after_the_start_raises_though_no_chunk_is_out(site):
+    async def app(scope, receive, send):
         scope["session"]["name"] = "Ada"
+        await send(START)
+        with pytest.raises(SessionClosed):
+            scope["session"]["name"] = "Grace"
+        assert scope["session"]["name"] == "Ada"
         await send(BODY)
 
     client = site.serve(app)
@@ -151,31 +191,22 @@ def test_the_session_can_be_changed_until_the_first_chunk_that_is_not_empty(site
     assert site.data(client) == {"name": "Ada"}
 
 
-def test_a_change_after_the_first_chunk_raises(site):
-    async def app(scope, receive, send):
-        await send(START)
-        await send({"type": "http.response.body", "body": b"one", "more_body": True})
-        with pytest.raises(SessionClosed):
-            scope["session"]["name"] = "Ada"
-        await send({"type": "http.response.body", "body": b"two"})
-
-    assert site.serve(app).send().body == b"onetwo"
-
-
-def test_each_chunk_is_out_before_the_application_goes_on(site):
+def test_each_message_is_out_before_the_application_goes_on(site):
     out = []
 
     async def app(scope, receive, send):
         scope["session"]["name"] = "Ada"
         await send(START)
+        out.append(len(exchange.sent))
         for chunk in (b"one", b"", b"two"):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            out.append([message.get("body") for message in exchange.sent])
+            out.append(len(exchange.sent))
         await send({"type": "http.response.body"})
 
     exchange = site.serve(app).begin()
     exchange.run()
-    assert out == [[None, b"one"], [None, b"one", b""], [None, b"one", b"", b"two"]]
+    assert out == [1, 2, 3, 4]
+    assert [message.get("body") for message in exchange.sent] == [None, b"one", b"", b"two", None]
     assert "more_body" not in exchange.sent[-1]
 
 
@@ -232,25 +263,40 @@ def test_a_body_without_a_start_is_the_servers_to_refuse(site):
         site.serve(app).send()
 
 
-def test_a_start_that_is_not_out_yet_can_be_replaced(site):
+def test_a_second_start_is_the_servers_to_refuse(site):
     async def app(scope, receive, send):
         await send(START)
         await send({**START, "status": 500})
-        await send(BODY)
 
-    assert site.serve(app).send().status == 500
+    with pytest.raises(RuntimeError, match=r"http\.response\.start after"):
+        site.serve(app).send()
 
 
-def test_an_application_that_fails_before_its_first_chunk_has_sent_and_saved_nothing(site):
+def test_an_application_that_fails_before_its_start_has_sent_and_saved_nothing(site):
     async def app(scope, receive, send):
-        scope["session"]["name"] = "Ada"
-        await send(START)
+        scope["session"]["filler"] = BIG
         raise RuntimeError("application")
 
     exchange = site.serve(app).begin()
     with pytest.raises(RuntimeError, match="application"):
         exchange.run()
     assert exchange.sent == []
+    assert site.store.store._records == {}
+
+
+def test_an_application_that_fails_after_its_start_has_saved_its_session(site):
+    async def app(scope, receive, send):
+        scope["session"]["name"] = "Ada"
+        await send(START)
+        raise RuntimeError("application")
+
+    client = site.serve(app)
+    exchange = client.begin()
+    with pytest.raises(RuntimeError, match="application"):
+        exchange.run()
+    client.take(exchange)
+    assert exchange.types == ["http.response.start"]
+    assert site.data(client) == {"name": "Ada"}
 
 
 def test_a_value_that_a_session_cannot_hold_is_an_error_and_nothing_goes_out(site):

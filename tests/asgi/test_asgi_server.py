@@ -1,6 +1,7 @@
 """The middleware under uvicorn, by HTTP and by websocket."""
 
 import sys
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 
 import pytest
@@ -35,15 +36,18 @@ class Browser:
         return {"Cookie": self.cookies.header()} if self.cookies else {}
 
     def get(self, path):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
+        with self.open(path) as response:
+            return response.read()
+
+    @contextmanager
+    def open(self, path):
+        """Make a request, and take the headers of its response, whose body may still be on its way."""
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request("GET", path, headers=self.headers())
             response = connection.getresponse()
             assert response.status == 200
             self.cookies.receive(response.headers.get_all("Set-Cookie", []))
-            return response.read()
-        finally:
-            connection.close()
+            yield response
 
     def connect(self, path):
         """Open a websocket and return what the server says first."""
@@ -55,6 +59,13 @@ class Browser:
 def test_a_session_goes_on_by_any_response_and_by_websocket(browser):
     answers = [browser.get("/visit"), browser.get("/stream"), browser.connect("/accept"), browser.get("/visit")]
     assert answers == [b"1", b"2 and more", "3", b"4"]
+
+
+def test_a_stream_whose_first_chunk_is_not_there_yet_has_brought_its_cookie(browser):
+    with browser.open("/slow-stream") as response:
+        assert browser.get("/visit") == b"2"
+        browser.get("/go-on")
+        assert response.read() == b"at last"
 
 
 def test_a_session_moves_to_the_store_and_ends_there(browser):

@@ -106,15 +106,17 @@ def test_a_middleware_inside_may_change_the_session_after_the_endpoint(site):
     assert site.data(client) == {"visits": 1, "last": 200}
 
 
-def test_a_streaming_response_may_change_the_session_until_its_first_chunk(site):
+def test_a_streaming_response_cannot_change_the_session_any_more(site):
     async def endpoint(request):
         async def chunks():
-            request.session["n"] = 1
-            yield "one"
             with pytest.raises(SessionClosed):
                 request.session["n"] = 2
+            yield "one"
+            with pytest.raises(SessionClosed):
+                request.session["n"] = 3
             yield "two"
 
+        request.session["n"] = 1
         return StreamingResponse(chunks())
 
     client = site.serve_endpoint(endpoint)
@@ -212,6 +214,32 @@ def test_a_mounted_application_may_have_sessions_of_its_own(site, sessions):
     client.app = SessionMiddleware(Starlette(routes=[Mount("/sub", sub)]), **site.settings)
     assert [client.send("/sub/").body for _ in range(2)] == [b'{"visits":1}', b'{"visits":2}']
     assert site.data(client) == {"outer": 1}
+
+
+@pytest.mark.parametrize("filler", ["small", BIG])
+def test_two_sign_ins_of_one_browser_that_overlap_both_succeed(site, filler):
+    reached = []
+
+    async def endpoint(request):
+        assert request.session["filler"] == filler
+        reached.append(request)
+        while len(reached) < 2:
+            await asyncio.sleep(0)
+        request.session.regenerate_id()
+        request.session["user"] = "ada"
+        return PlainTextResponse("signed in")
+
+    async def both():
+        await asyncio.gather(*(exchange() for exchange in exchanges))
+
+    client = site.visitor(None, filler=filler)
+    client.app = site.serve_endpoint(endpoint).app
+    exchanges = [client.begin(), client.begin()]
+    asyncio.run(both())
+    assert [exchange.status for exchange in exchanges] == [200, 200]
+    for exchange in exchanges:
+        client.take(exchange)
+        assert site.data(client) == {"filler": filler, "user": "ada"}
 
 
 def test_a_websocket_has_its_session(site):

@@ -207,15 +207,17 @@ def test_a_chunk_of_another_task_waits_for_the_headers(site):
     async def app(scope, receive, send):
         scope["session"]["filler"] = BIG
         site.store.gate.clear()
-        await send(START)
-        first = asyncio.create_task(send({"type": "http.response.body", "body": b"one", "more_body": True}))
+        start = asyncio.create_task(send(START))
         await asyncio.to_thread(site.store.called.wait, 30)
-        second = asyncio.create_task(send({"type": "http.response.body", "body": b"two"}))
+        chunk = asyncio.create_task(send(BODY))
         await asyncio.sleep(0)
+        assert exchange.sent == []
         site.store.gate.set()
-        await asyncio.gather(first, second)
+        await asyncio.gather(start, chunk)
 
-    assert site.serve(app).send().body == b"onetwo"
+    exchange = site.serve(app).begin()
+    exchange.run()
+    assert exchange.types == ["http.response.start", "http.response.body"]
 
 
 def test_what_takes_the_place_of_a_response_that_was_given_up_during_its_save_waits_for_that_save(site):
@@ -245,12 +247,11 @@ def test_every_task_that_waits_for_a_save_hears_that_it_failed(site):
     async def app(scope, receive, send):
         scope["session"]["filler"] = BIG
         site.store.gate.clear()
-        await send(START)
-        chunks = [asyncio.create_task(send(BODY)) for _ in range(2)]
+        messages = [asyncio.create_task(send(message)) for message in (START, BODY)]
         await asyncio.to_thread(site.store.called.wait, 30)
         site.store.down = True
         site.store.gate.set()
-        errors.extend(await asyncio.gather(*chunks, return_exceptions=True))
+        errors.extend(await asyncio.gather(*messages, return_exceptions=True))
         raise errors[0]
 
     errors = []

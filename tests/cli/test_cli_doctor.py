@@ -57,7 +57,7 @@ def own_memcached(tmp_path: Path) -> Any:
 def test_the_installation_is_told_without_any_engine(examine: Any) -> None:
     status, findings = examine()
     assert status == 0
-    assert findings.keys() >= {"gaesess", "core", "msgpack"}
+    assert findings.keys() >= {"gaesess", "core"}
 
 
 def test_a_core_in_python_is_slow(examine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from gaesess import _core, _impl
-from gaesess._core import Token
+from gaesess._core import ENCRYPTED, SIGNED, WSGI, Token
 
 NOW = 1_799_999_999
 EXPIRES = 1_800_000_000
 SECRET = bytes(range(32))
-KEY = _core.prepare_key(7, SECRET)
-OTHER_KEY = _core.prepare_key(8, bytes(range(1, 33)))
+KEY = _core.prepare_key(SIGNED, 7, SECRET)
+OTHER_KEY = _core.prepare_key(SIGNED, 8, bytes(range(1, 33)))
 KEYS = {7: KEY}
+CIPHER_KEY = _core.prepare_key(ENCRYPTED, 7, SECRET)
+CIPHER_KEYS = {7: CIPHER_KEY}
 SID = bytes.fromhex("00112233445566778899aabbccddeeff")
 TOKEN = Token(flags=0x0C, expires=EXPIRES, issued=1_799_990_000, revision=0x01020304, sid=SID, payload=b"hello")
 POINTER = Token(flags=0x01, expires=0xFFFFFFFF, issued=0, revision=1, sid=SID, payload=b"")
@@ -32,7 +34,9 @@ def changed(message: bytes, offset: int, value: bytes) -> bytes:
 
 
 RIGHT = {  # arguments that every function of the core takes
-    "prepare_key": (7, b"secret"),
+    "dumps": ({"key": "value"},),
+    "loads": (_core.dumps({"key": "value"}),),
+    "prepare_key": (SIGNED, 7, b"secret", 1e9),
     "unseal_cookies": (KEYS, f"gaesess={cookie_text()}", "gaesess", NOW),
     "seal": (KEY, TOKEN, 1),
     "unseal": (KEYS, _core.seal(KEY, TOKEN, 1), NOW),
@@ -42,4 +46,5 @@ RIGHT = {  # arguments that every function of the core takes
     "write_cookies": ("n", "text", "; Path=/", 8),
     "format_sid": (1, True, SID),
     "parse_sid": (f"1800000000S{SID.hex()}",),
+    "with_session": ([("Vary", "Accept")], ["gaesess=x"], WSGI),
 }

@@ -197,6 +197,21 @@ def test_a_name_that_overlaps_itself_is_found():
     assert _impl.read_cookies(f"aaa={ONE}; a={ONE}; aa={ONE}", "aa") == (ONE, 1)
 
 
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("", 0),
+        ("a=b; Xgaesess=1; gaesess.20=x; gaesess.x=1", 0),
+        ("gaesess=garbage", 1),
+        (f"gaesess={ONE}; gaesess=another", 1),
+        ("gaesess.1=without the first", 2),
+        (f"a=b; gaesess.19=; gaesess={TWO[0]}", 20),
+    ],
+)
+def test_names_of_cookies_that_are_not_to_be_believed_are_counted_too(header, taken):
+    assert _core.names_taken(header, NAME) == taken
+
+
 NOISE = {
     "our name": "gaesess",
     "our name and a dot": "gaesess.",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaesess import _impl
-from gaesess._core import Token
+from gaesess._core import ENCRYPTED, SIGNED, Token
 from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, UnknownKey
 
 U32 = 0xFFFFFFFF
@@ -67,7 +67,7 @@ def test_a_pointer_is_a_header_and_a_tag():
 @settings(deadline=None)
 @given(tokens | pointers, st.integers(1, 20), st.integers(0, 255), secrets, st.integers(0, U32))
 def test_what_is_sealed_comes_back_until_it_expires(token, chunks, key_id, secret, now):
-    key = _impl.prepare_key(key_id, secret)
+    key = _impl.prepare_key(SIGNED, key_id, secret)
     data = _impl.seal(key, token, chunks)
     if now < token.expires:
         assert _impl.unseal({key_id: key}, data, now) == token
@@ -79,7 +79,7 @@ def test_what_is_sealed_comes_back_until_it_expires(token, chunks, key_id, secre
 @settings(deadline=None)
 @given(tokens | pointers, secrets)
 def test_the_tag_agrees_with_the_standard_library_for_any_key(token, secret):
-    data = _impl.seal(_impl.prepare_key(1, secret), token, 1)
+    data = _impl.seal(_impl.prepare_key(SIGNED, 1, secret), token, 1)
     assert data == sealed(data[:-32], secret)
 
 
@@ -128,7 +128,7 @@ def test_a_key_that_is_not_in_the_keyring_is_unknown():
 
 
 def test_another_key_under_the_same_id_does_not_fit():
-    impostor = _impl.prepare_key(KEY.id, b"another secret")
+    impostor = _impl.prepare_key(SIGNED, KEY.id, b"another secret")
     with pytest.raises(BadSignature):
         _impl.unseal(KEYS, _impl.seal(impostor, TOKEN, 1), NOW)
 
@@ -137,6 +137,15 @@ def test_only_the_key_that_the_token_names_is_tried():
     renamed = changed(MESSAGE, 1, bytes([OTHER_KEY.id]))
     with pytest.raises(BadSignature):
         _impl.unseal({KEY.id: KEY, OTHER_KEY.id: OTHER_KEY}, sealed(renamed, SECRET), NOW)
+
+
+@pytest.mark.parametrize("suite", [SIGNED, ENCRYPTED])
+def test_a_key_verifies_until_its_deadline(suite):
+    keys = {7: _impl.prepare_key(suite, 7, SECRET, float(NOW))}
+    data = _impl.seal(keys[7], TOKEN, 1)
+    assert _impl.unseal(keys, data, NOW - 1) == TOKEN
+    with pytest.raises(UnknownKey):
+        _impl.unseal(keys, data, NOW)
 
 
 @pytest.mark.parametrize("now", [0, EXPIRES - 1])
@@ -237,12 +246,18 @@ def test_a_number_of_cookies_that_is_never_read_is_not_sealed(chunks):
         _impl.seal(KEY, TOKEN, chunks)
 
 
+@pytest.mark.parametrize("suite", [0, 0x20, 0x23, -1, 2**64])
+def test_a_key_of_no_suite_is_refused(suite):
+    with pytest.raises(ValueError, match=f"suite must be 0x21 or 0x22, got {suite:#x}"):
+        _impl.prepare_key(suite, 1, SECRET)
+
+
 @pytest.mark.parametrize("key_id", [-1, 256, 2**64])
 def test_a_key_id_is_one_byte(key_id):
-    with pytest.raises(ValueError, match="a key id is one byte"):
-        _impl.prepare_key(key_id, SECRET)
+    with pytest.raises(ValueError, match=f"key_id must be one byte, got {key_id}"):
+        _impl.prepare_key(SIGNED, key_id, SECRET)
 
 
 def test_a_key_of_more_than_a_block_is_refused():
-    with pytest.raises(ValueError, match="at most 64 bytes, not 65"):
-        _impl.prepare_key(1, bytes(65))
+    with pytest.raises(ValueError, match="secret must have at most 64 bytes, got 65"):
+        _impl.prepare_key(SIGNED, 1, bytes(65))

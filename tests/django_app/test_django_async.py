@@ -1,6 +1,8 @@
 """The middleware under ASGI: the event loop never waits for the store, and is never left without need."""
 
 import asyncio
+import gc
+import sys
 import threading
 
 import pytest
@@ -216,3 +218,24 @@ def test_a_session_that_is_too_large_is_the_applications_error(site):
     del site.gaesess["store"]
     with site.settings(), pytest.raises(SessionTooLarge):
         asyncio.run(call(site, grow, site.asgi()))
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_request_that_is_given_up_with_its_event_loop_is_collected_without_an_error(site, monkeypatch, size):
+    errors, waiting = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: errors.append(raised.exc_value))
+
+    async def wait(request):
+        await read(request)
+        waiting.append(True)
+        await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(call(site, wait, visitor(site, wait, size)))
+    while not waiting:
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del task
+    gc.collect()
+    assert [error for error in errors if not isinstance(error, asyncio.CancelledError)] == []
+    assert current_session.get() is None

@@ -45,6 +45,37 @@ def test_signing_out_ends_the_session(site, client):
     assert client.send().body == b"AnonymousUser None"
 
 
+def test_two_sign_ins_of_one_browser_that_overlap_both_succeed(site, client):
+    """The second one begins and ends within the first."""
+    other = site.wsgi()
+    other.cookies.update(client.cookies)
+
+    def first(request):
+        assert request.session["cart"] == [1]
+        site.use(sign_in)
+        other.send()
+        return sign_in(request)
+
+    site.use(first)
+    assert client.send().status == "200 OK"
+    site.use(who)
+    assert [sent.send().body.split()[0] for sent in (client, other)] == [b"ada", b"ada"]
+    assert site.session(client).sid != site.session(other).sid
+    assert site.data(client)["cart"] == site.data(other)["cart"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "deletions"),
+    [(None, 0), ("lang=en", 0), ("__Host-gaesess=junk", 1), ("__Host-gaesess=a; __Host-gaesess.1=b", 2)],
+    ids=["none", "another", "bad", "bad chunks"],
+)
+@pytest.mark.parametrize("end", [auth.logout, lambda request: request.session.flush()], ids=["logout", "flush"])
+@pytest.mark.usefixtures("database")
+def test_to_sign_out_a_visitor_without_a_session_takes_back_only_cookies_of_ours(site, end, cookie, deletions):
+    lines = site.wsgi(end).send(**({"HTTP_COOKIE": cookie} if cookie else {})).headers.get_all("Set-Cookie")
+    assert (len(lines), all("Max-Age=0" in line for line in lines)) == (deletions, True)
+
+
 def test_signing_in_as_another_ends_the_first_ones_session(site, client, user):
     site.use(sign_in)
     client.send()

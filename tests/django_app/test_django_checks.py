@@ -24,7 +24,7 @@ def test_good_settings_are_not_remarked_on_nor_does_the_admin_miss_a_middleware(
 @pytest.mark.parametrize(
     ("gaesess", "text"),
     [
-        (None, "GAESESS is a dictionary"),
+        (None, "GAESESS must be a dictionary"),
         ({}, "cookie_key is missing"),
         ({"cookie_key": "short"}, "cookie_key has 5 bytes, and needs at least 32"),
         ({"cookie_key": generate_key(), "cookie_nam": "x"}, "did you mean 'cookie_name'?"),

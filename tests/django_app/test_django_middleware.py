@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 from asgi.client import BIG
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIHandler
@@ -14,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.test import RequestFactory, override_settings
 from django.utils.deprecation import MiddlewareMixin
 from django_settings import MIDDLEWARE
-from django_site import Site, count, read
+from django_site import Site, count, pages, read
 
 from gaesess import SessionClosed, SessionManager, generate_key, get_current_session
 from gaesess.django import DjangoSessionMiddleware
@@ -162,6 +163,45 @@ def test_what_was_saved_before_an_error_stays(site):
     assert site.data(client) == {"visits": 1}
 
 
+def fail(request):
+    count(request)
+    raise AssertionError
+
+
+def fail_unused(request):
+    raise AssertionError
+
+
+def hold_what_cannot_be_held(request):
+    request.session["bad"] = object()
+
+
+def write_in_vain(request):
+    grow(request)
+    pages["store"].down = True
+
+
+@pytest.mark.parametrize("protocol", ["WSGI", "ASGI", "ASGI, a coroutine"])
+@pytest.mark.parametrize("use", [fail, fail_unused, hold_what_cannot_be_held, write_in_vain])
+def test_however_a_view_fails_later_changes_of_its_session_raise(site, protocol, use):
+    kept = []
+    pages["store"] = site.store
+
+    def keeping(request):
+        kept.append(request.session)
+        return use(request)
+
+    async def awaited(request):
+        return keeping(request)
+
+    client = site.wsgi(keeping) if protocol == "WSGI" else site.asgi(awaited if "coroutine" in protocol else keeping)
+    client.send(path="/async/" if "coroutine" in protocol else "/")
+    site.store.down = False
+    with pytest.raises(SessionClosed):
+        kept[0]["late"] = True
+    assert "late" not in kept[0]
+
+
 def test_a_stream_reads_the_session_and_can_change_it_no_more(site):
     said = []
 
@@ -194,6 +234,36 @@ def test_what_a_template_changes_is_saved(site):
 def test_a_value_that_no_session_can_hold_is_an_error(site):
     client = site.wsgi(lambda request: request.session.update(bad=object()))
     assert (client.send().status, client.cookies) == ("500 Internal Server Error", {})
+
+
+def put_signed_cookies(request):
+    request.session = SignedCookies()
+    request.session["other"] = 1
+
+
+PLACES = {
+    "deleted": lambda request: delattr(request, "session"),
+    "a dictionary": lambda request: setattr(request, "session", {"other": 1}),
+    "None": lambda request: setattr(request, "session", None),
+    "Django's own": put_signed_cookies,
+}
+
+
+@pytest.mark.parametrize("put", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("protocol", ["WSGI", "ASGI", "ASGI, a coroutine"])
+def test_a_session_whose_place_is_taken_is_saved_as_it_is(site, protocol, put):
+    def use(request):
+        request.session["a"] = 1
+        put(request)
+        return "ok"
+
+    async def awaited(request):
+        return use(request)
+
+    client = site.wsgi(use) if protocol == "WSGI" else site.asgi(awaited if "coroutine" in protocol else use)
+    exchange = client.send(path="/async/" if "coroutine" in protocol else "/")
+    assert exchange.body == b"ok"
+    assert site.data(client) == {"a": 1}
 
 
 def test_the_session_is_the_current_one_in_the_view(site):
@@ -291,7 +361,7 @@ def test_it_does_not_import_the_session_engine(site):
 @pytest.mark.parametrize(
     ("gaesess", "message"),
     [
-        (None, "GAESESS is a dictionary"),
+        (None, "GAESESS must be a dictionary"),
         ({"cookie_key": "short"}, "cookie_key has 5 bytes"),
         ({"cookie_nam": "x"}, "did you mean 'cookie_name'"),
     ],

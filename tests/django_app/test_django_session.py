@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from asgi.client import BIG, Foreign
+from dictionary import OPERATIONS, POP_OF_A_MISSING_KEY, outcome
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
@@ -27,13 +28,13 @@ def manager(site):
 
 @pytest.fixture
 def session(manager):
-    return DjangoSession(manager, None)
+    return DjangoSession(manager.config, None)
 
 
 def next_request(session):
     """Save the session and return it as the client's next request finds it."""
     [line] = session.commit()
-    return DjangoSession(session._manager, line.split(";")[0])
+    return DjangoSession(session.manager.config, line.split(";")[0])
 
 
 def names(kind):
@@ -61,6 +62,15 @@ def test_it_is_a_mapping(session):
     assert session.pop("m", None) is None
     with pytest.raises(KeyError):
         session.pop("m")
+
+
+@pytest.mark.parametrize(
+    "operation", (OPERATIONS | POP_OF_A_MISSING_KEY).values(), ids=OPERATIONS | POP_OF_A_MISSING_KEY
+)
+@pytest.mark.parametrize("kind", [DjangoSession, SessionStore])
+def test_it_does_what_a_dictionary_does(manager, kind, operation):
+    session = SessionStore() if kind is SessionStore else kind(manager.config, None)
+    assert outcome(operation, session) == outcome(operation, {})
 
 
 def test_there_is_no_session_until_something_is_in_it(session):
@@ -113,7 +123,7 @@ def test_an_ended_session_is_gone_with_its_data_and_its_cookie(session, end):
 def test_a_session_in_the_store_is_found_and_ended_by_its_key(session, manager):
     session["filler"] = BIG
     session.commit()
-    other = DjangoSession(manager, None)
+    other = DjangoSession(manager.config, None)
     assert other.exists(session.session_key)
     other.delete(session.session_key)
     assert not other.exists(session.session_key)
@@ -172,13 +182,15 @@ def test_it_is_modified_while_there_is_something_to_save_or_to_tell(session):
 
 
 def test_a_session_that_has_ended_is_modified(session):
+    session["n"] = 1
+    session = next_request(session)
     session.flush()
     assert session.modified
 
 
 def test_an_active_session_is_modified_when_it_is_time_to_tell_that_it_is(site):
     manager = SessionManager(**site.gaesess, idle_timeout=timedelta(minutes=10))
-    session = DjangoSession(manager, None)
+    session = DjangoSession(manager.config, None)
     session["n"] = 1
     session = next_request(session)
     assert (session["n"], session.modified) == (1, False)
@@ -233,7 +245,7 @@ def test_zero_lets_the_cookie_end_with_the_browser(session):
 
 
 def test_none_is_the_lifetime_of_the_settings_also_if_that_is_the_browsers(site):
-    session = DjangoSession(SessionManager(**site.gaesess, lifetime=timedelta(0)), None)
+    session = DjangoSession(SessionManager(**site.gaesess, lifetime=timedelta(0)).config, None)
     assert session.get_expire_at_browser_close()
     session.set_expiry(60)
     assert not session.get_expire_at_browser_close()
@@ -333,7 +345,7 @@ def test_neither_the_event_loop_nor_its_default_executor_waits_for_the_store(ses
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("kind", [DjangoSession, SessionStore])
 def test_it_is_neither_pickled_nor_copied(manager, duplicate, lazy, kind):
-    session = SessionStore() if kind is SessionStore else kind(manager, None)
+    session = SessionStore() if kind is SessionStore else kind(manager.config, None)
     session["name"] = "Ada"
     thing = SimpleLazyObject(lambda: session) if lazy else session
     assert thing["name"] == "Ada"

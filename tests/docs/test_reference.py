@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import gaesess
-from gaesess import errors, events, manager
+from gaesess import config, errors, events
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
@@ -26,31 +26,36 @@ def code(cell):
     return re.findall(r"`(.+?)`", cell)
 
 
-def defaults():
-    """Return those of SessionManager's arguments, out of the source: what is compiled has no signature."""
-    (kind,) = (node for node in ast.parse((SOURCE / "manager.py").read_text()).body if isinstance(node, ast.ClassDef))
-    arguments = next(node.args for node in kind.body if getattr(node, "name", "") == "__init__")
-    by_position = zip(reversed(arguments.args), reversed(arguments.defaults), strict=False)
-    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return {argument.arg: eval(ast.unparse(default), vars(manager)) for argument, default in (*by_position, *by_name)}
-
-
 def test_every_public_name_is_in_the_reference():
     documented = set(re.findall(r"(?:auto|py:)\w+:: gaesess\.(\w+)$", "\n".join(PAGES.values()), re.MULTILINE))
     of_errors = {name for name in gaesess.__all__ if hasattr(errors, name)}  # on their page all of the module is
     assert documented | of_errors >= set(gaesess.__all__)
 
 
+def settings():
+    """Return the rows of the table of settings: name, default and description."""
+    return [
+        (code(name)[0], default, doc)
+        for name, _, default, doc in rows("settings", ["setting", "type", "default", "what it does"])
+    ]
+
+
 def test_every_setting_is_there_with_its_default():
-    told = {code(name)[0]: default for name, _, default in rows("settings", ["setting", "type", "default"])}
-    assert told.pop("cookie_key") == "required"
-    assert {name: eval(code(default)[0], vars(manager)) for name, default in told.items()} == defaults()
+    defaults = {name: default for name, default, _ in settings()}
+    assert defaults.pop("cookie_key") == "required"
+    assert {name: eval(code(default)[0], vars(config)) for name, default in defaults.items()} == {
+        name: setting.default for name, setting in config.SETTINGS.items() if name != "cookie_key"
+    }
+
+
+def test_every_setting_says_what_it_does():
+    assert [(name, doc) for name, _, doc in settings()] == [
+        (name, setting.doc) for name, setting in config.SETTINGS.items()
+    ]
 
 
 def test_every_setting_has_a_section():
-    assert re.findall(r"^### `(\w+)`$", PAGES["settings"], re.MULTILINE) == [
-        code(name)[0] for name, _, _ in rows("settings", ["setting", "type", "default"])
-    ]
+    assert re.findall(r"^### `(\w+)`$", PAGES["settings"], re.MULTILINE) == list(config.SETTINGS)
 
 
 def test_every_event_is_there_with_its_level():

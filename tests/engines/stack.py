@@ -17,6 +17,7 @@ from proxy import Proxy
 from pymemcache.client.base import Client
 
 from gaesess import SessionMiddleware, StoreError, events, generate_key
+from gaesess._core import parse_sid
 from gaesess.stores.base import record_key
 from gaesess.stores.datastore import DatastoreStore
 from gaesess.stores.memcache import MemcacheStore
@@ -91,9 +92,10 @@ class Stack:
 
     def lose(self, visitor: Visitor) -> None:
         """Take a visitor's record from Datastore, as when it is restored from a backup, and from memcached."""
-        token = self.app.manager.authenticator.authenticate(visitor.cookies.header())[0]
-        assert token is not None
-        self.durable.delete(record_key(token.expires, token.sid))
+        sid = self.app.manager.open(visitor.cookies.header()).sid
+        assert sid
+        expires, _, raw_sid = parse_sid(sid)
+        self.durable.delete(record_key(expires, raw_sid))
         self.forget()
 
     def stats(self) -> dict[str, int]:

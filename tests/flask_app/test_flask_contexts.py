@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from flask import Flask, Response, copy_current_request_context, session, stream_with_context
+from flask.globals import request_ctx
 from flask_app.flask_site import BIG, FlaskSite
 
 from gaesess import SessionClosed, StoreUnavailable, get_current_session
@@ -51,6 +52,27 @@ def test_a_stream_is_too_late_to_change_it(site):
         yield "late"
 
     assert site.serve_view(lambda: Response(stream_with_context(stream())), name="Ada").send().body == b"late"
+
+
+class Foreign(dict):
+    """A session of another library, as Flask asks for them."""
+
+    accessed = modified = permanent = new = False
+
+
+@pytest.mark.parametrize("data", [{}, {"old": 1}, {"filler": BIG}], ids=["new", "cookie", "store"])
+def test_a_session_that_is_put_in_its_place_is_left_alone(site, data):
+    foreign = Foreign(other=1)
+
+    def view():
+        session["a"] = 1
+        request_ctx._session = foreign  # a property without a setter: `session`
+        return str(session["other"])
+
+    client = site.serve_view(view, **data)
+    exchange = client.send()
+    assert (exchange.body, exchange.headers.get_all("Set-Cookie")) == (b"1", [])
+    assert foreign == {"other": 1}
 
 
 def run_in_thread(function):

@@ -1,10 +1,12 @@
 """What cannot be read or saved is a response that says so, wherever in the request it comes out."""
 
+from contextlib import suppress
+
 import pytest
-from flask import Response, has_request_context, session, stream_with_context
+from flask import Response, current_app, has_request_context, session, stream_with_context
 from flask_app.flask_site import BIG, FlaskSite
 
-from gaesess import SessionTerminated, SessionTooLarge, StoreUnavailable, events
+from gaesess import SessionClosed, SessionTerminated, SessionTooLarge, StoreUnavailable, events
 
 
 def read():
@@ -203,6 +205,70 @@ def test_an_error_of_the_application_is_its_own(site):
     client = site.serve_view(view)
     assert client.send().status == "500 INTERNAL SERVER ERROR"
     assert site.data(client) == {"n": 1}  # as with Flask's own sessions
+
+
+def fail():
+    session["n"] = 1
+    raise RuntimeError("application")
+
+
+def fail_unused():
+    raise RuntimeError("application")
+
+
+def leave():
+    session["n"] = 1
+    raise SystemExit
+
+
+def hold_what_cannot_be_held():
+    session["n"] = object()
+    return "saved"
+
+
+def write_in_vain():
+    session["filler"] = BIG
+    current_app.config["STORE"].down = True
+    return "saved"
+
+
+@pytest.mark.parametrize("propagate", [False, True])
+@pytest.mark.parametrize("data", [{}, {"name": "Ada"}, {"filler": BIG}], ids=["new", "cookie", "store"])
+@pytest.mark.parametrize("view", [fail, fail_unused, leave, hold_what_cannot_be_held, write_in_vain])
+def test_however_a_view_fails_later_changes_of_its_session_raise(site, view, data, propagate):
+    kept = []
+
+    def keeping():
+        kept.append(session._get_current_object())
+        return view()
+
+    site.app.config.update(PROPAGATE_EXCEPTIONS=propagate, STORE=site.store)
+    client = site.serve_view(keeping, **data)
+    with suppress(RuntimeError, SystemExit, TypeError):
+        client.send()
+    site.store.down = False
+    with pytest.raises(SessionClosed):
+        kept[0]["late"] = True
+    assert "late" not in kept[0]
+
+
+@pytest.mark.parametrize("propagate", [False, True])
+@pytest.mark.parametrize("when", ["before", "after", "teardown"])
+def test_a_function_beside_the_view_that_fails_leaves_the_session_closed(site, when, propagate):
+    kept = []
+
+    def failing(*arguments):
+        kept.append(session._get_current_object())
+        raise RuntimeError("application")
+
+    site.app.config["PROPAGATE_EXCEPTIONS"] = propagate
+    {"before": site.app.before_request, "after": site.app.after_request, "teardown": site.app.teardown_request}[when](
+        failing
+    )
+    with suppress(RuntimeError):
+        site.serve_view(write, name="Ada").send()
+    with pytest.raises(SessionClosed):
+        kept[0]["late"] = True
 
 
 def test_a_session_that_is_too_large_is_an_error_of_the_application():

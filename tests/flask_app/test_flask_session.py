@@ -5,6 +5,7 @@ import pickle
 from datetime import timedelta
 
 import pytest
+from dictionary import OPERATIONS, POP_OF_A_MISSING_KEY, TRUTH, outcome
 from flask import after_this_request, flash, get_flashed_messages, session
 from flask_app.flask_site import BIG, FlaskSite
 
@@ -84,6 +85,21 @@ def test_pop_is_that_of_a_dictionary(site):
     assert site.data(client) == {"other": 1}
 
 
+@pytest.mark.parametrize("data", [{}, {"old": 1}, {"old": 1, "filler": BIG}], ids=["new", "cookie", "store"])
+def test_it_does_what_a_dictionary_does(site, data):
+    def view():
+        for name, operation in (OPERATIONS | POP_OF_A_MISSING_KEY | TRUTH).items():
+            session.clear()
+            outcomes[name] = outcome(operation, session._get_current_object()), outcome(operation, {})
+        return ""
+
+    outcomes = {}
+    site.serve_view(view, **data).send()
+    assert {name: ours for name, (ours, _) in outcomes.items()} == {
+        name: dicts for name, (_, dicts) in outcomes.items()
+    }
+
+
 def test_a_new_id_keeps_the_data_and_ends_the_record_of_the_old_one(site):
     def view():
         session.regenerate_id()
@@ -95,6 +111,55 @@ def test_a_new_id_keeps_the_data_and_ends_the_record_of_the_old_one(site):
     assert session_id(site, client) != old
     assert site.data(client) == {"filler": BIG}
     assert not site.manager().load(old).is_active()
+
+
+COOKIES_OF_NO_SESSION = {  # and how many cookies of ours there are
+    "none": (None, 0),
+    "another": ("lang=en", 0),
+    "bad": ("__Host-gaesess=junk", 1),
+    "twice": ("__Host-gaesess=a; __Host-gaesess=b", 1),
+    "bad chunks": ("__Host-gaesess=a; __Host-gaesess.1=b; __Host-gaesess.2=c", 3),
+}
+every_cookie = pytest.mark.parametrize(("cookie", "ours"), COOKIES_OF_NO_SESSION.values(), ids=COOKIES_OF_NO_SESSION)
+
+
+def send_with(client, cookie):
+    return client.send(**({"HTTP_COOKIE": cookie} if cookie else {})).headers.get_all("Set-Cookie")
+
+
+@every_cookie
+def test_to_terminate_what_is_no_session_takes_back_cookies_of_ours_alone(site, cookie, ours):
+    lines = send_with(site.serve_view(lambda: session.terminate() or ""), cookie)
+    assert (len(lines), all("Max-Age=0" in line for line in lines)) == (ours, True)
+
+
+@every_cookie
+@pytest.mark.parametrize("empty", [lambda: session.clear(), lambda: session.pop("name", None)], ids=["clear", "pop"])
+def test_to_empty_what_is_no_session_sends_no_cookie(site, empty, cookie, ours):
+    assert send_with(site.serve_view(lambda: empty() or ""), cookie) == []
+
+
+@pytest.mark.parametrize("data", [{"cart": [1]}, {"cart": [1], "filler": BIG}], ids=["cookie", "store"])
+def test_two_sign_ins_of_one_browser_that_overlap_both_succeed(site, data):
+    """The second one begins and ends within the first."""
+
+    def view():
+        number = len(answers)
+        answers.append(session["cart"])
+        if number == 0:
+            client_of_the_other.cookies.update(cookies)
+            answers.append(client_of_the_other.send().status)
+        session.regenerate_id()
+        session["user"] = "ada"
+        return "signed in"
+
+    answers = []
+    client = site.serve_view(view, **data)
+    client_of_the_other, cookies = site.serve(site.app), dict(client.cookies)
+    assert client.send().body == b"signed in"
+    assert answers == [[1], [1], "200 OK"]
+    assert site.data(client) == site.data(client_of_the_other) == {**data, "user": "ada"}
+    assert session_id(site, client) != session_id(site, client_of_the_other)
 
 
 # -- caches
@@ -160,7 +225,7 @@ def test_to_make_a_session_permanent_changes_neither_its_id_nor_its_end_and_last
         return repr(was)
 
     client = site.serve_view(view)
-    opened = FlaskSession(site.manager(), None)
+    opened = FlaskSession(site.manager().config, None)
     opened.update(data)
     client.cookies.receive(opened.commit())
     before = opened.sid

@@ -31,7 +31,7 @@ def set_cookie(app):
     ("config", "message"),
     [
         ({}, "cookie_key is missing"),
-        ({"GAESESS": None}, "GAESESS.* is a dictionary"),
+        ({"GAESESS": None}, "GAESESS.* must be a dictionary, .*, got NoneType"),
         ({"GAESESS": {"cookie_kye": "x"}}, "GAESESS.* has no setting 'cookie_kye': did you mean 'cookie_key'"),
         ({"GAESESS": {"cookie_key": "short"}}, "cookie_key has 5 bytes"),
         ({"GAESESS": {"cookie_key": generate_key()}, "PERMANENT_SESSION_LIFETIME": timedelta(days=500)}, "lifetime"),

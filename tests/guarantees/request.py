@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from browser import Browser
-from guarantees.history import ABSENT, UNSEEN, Lineage, applied, frozen, resolved
+from guarantees.history import ABSENT, UNSEEN, Identity, applied, frozen, resolved
 from guarantees.linearizability import NEVER, Operation
 from guarantees.tasks import Task
-from guarantees.world import World
+from guarantees.world import World, token_of
 
-from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable, _core
-from gaesess._core import POINTER, Token
+from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable
+from gaesess._core import POINTER, format_sid
 
 
 class Request:
@@ -31,15 +31,18 @@ class Request:
         self.header = header
         self.plan = plan
         self.session = world.managers[process].open(header)
-        self.lineage = self.lineage_sent = world.cookies.get(header) if header else None
-        token = world.managers[process].authenticator.authenticate(header)[0]
-        self.sid_sent, self.floor = (format_sid(token), token.revision) if token else ("", 0)
+        self.identity = self.sent = world.cookies.get(header) if header else None
+        token = token_of(self.session.manager, header)
+        self.floor = token.revision if token else 0
         self.points = token is not None and bool(token.flags & POINTER)
+        self.read_at = 0
         self.set_cookies: list[str] = []
         self.terminates = False
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
         self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
+        self.doubtful = False  # the last save has failed, and may have landed
         self.new_id = False  # asked for, and not yet saved
+        self.tried_before: list[Operation] = []  # what it had tried to save before it asked
         self.task = Task(self.work, world.durable, durable_faults)
         self.task.step()
 
@@ -56,45 +59,47 @@ class Request:
             assert self.world.durable in self.task.failed_by, "a request fails because of the cache alone"
             self.set_cookies = self.session.abandon()
         except SessionTerminated:
-            assert self.lineage
-            assert self.lineage.ending or self.lineage.given_up, "only an ended session is called terminated"
+            assert self.identity
+            given_up = self.identity.given_up and not self.new_id  # else each of those who overlap gets a new id
+            assert self.identity.ending or given_up, "only an ended session is called terminated"
             self.set_cookies = self.session.abandon()
         self.check_cookies()
 
     # -- what is read
 
     def read(self) -> None:
-        lineage, floor = self.lineage, self.floor
-        if lineage is None:
+        identity, floor = self.identity, self.floor
+        if identity is None:
             assert not self.session.is_active(), "a session comes out of nothing"
             return
-        over = self.points and self.world.is_over(lineage, self.sid_sent)  # before this request began
+        over = self.points and self.world.is_over(identity)  # before this request began
         if self.points and self.world.cache.sound:
-            floor = max(floor, lineage.stored.get(self.sid_sent, 0))
+            floor = max(floor, identity.stored)
+            self.read_at = self.world.tick()
         if self.session.is_active():
             assert not over, "an ended session is back"
-            assert self.session.sid == self.sid_sent, "a session has an id that nobody gave it"
+            assert self.session.sid == identity.sid, "a session has an id that nobody gave it"
             assert self.session.revision >= floor, "less is shown than was said to be saved"
             self.see()
             return
-        assert lineage.ending or self.sid_sent in lineage.given_up, "a living session is shown as none"
-        self.lineage = None
+        assert identity.ending or identity.given_up, "a living session is shown as none"
+        self.identity = None
 
     def shows_what_was_left_behind(self) -> bool:
         """Say whether it reads the store while all of the session is in its client's cookie.
 
         There may be a write whose reply was lost, and which the client therefore knows nothing of: a stated limit.
         """
-        assert self.lineage
-        token = self.session._manager.authenticator.authenticate(self.lineage.header)[0]
+        assert self.identity
+        token = token_of(self.session.manager, self.identity.header)
         return self.session.home is Home.STORE and token is not None and not token.flags & POINTER
 
     def see(self) -> None:
-        assert self.lineage
+        assert self.identity
         if not self.plan and self.shows_what_was_left_behind():
             return
-        revision = (self.session.sid, self.session.revision, self.session.home)
-        self.lineage.see(self.world.tick(), revision, frozen(dict(self.session)))
+        revision = (self.session.revision, self.session.home)
+        self.identity.see(self.world.tick(), revision, frozen(dict(self.session)))
 
     @property
     def unsaved(self) -> list[tuple[Any, ...]]:
@@ -143,98 +148,105 @@ class Request:
         if self.session.is_active():
             self.session.regenerate_id()
             self.new_id = True
-            if self.lineage:
-                self.lineage.given_up.update(self.lineage.sids)
+            if self.identity:
+                self.identity.given_up = True
+                self.tried_before = self.operations(certain=False)
 
     def terminate(self) -> None:
         """End the session, and the one that the cookie was of should that be another by now."""
-        lineages = [lineage for lineage in (self.lineage, self.lineage_sent) if lineage]
+        identities = {identity for identity in (self.identity, self.sent) if identity}
+        if self.identity and self.sent in self.identity.ancestors():
+            identities.discard(self.sent)  # its id is over by now, and its other heirs are somebody else's
         self.terminates = True
-        for lineage in lineages:
-            lineage.ending = True
+        for identity in identities:
+            identity.terminating = True
         self.task.failed_by.discard(self.world.cache)
         self.session.terminate()
-        for lineage in lineages:
-            lineage.ended = True
-            lineage.untold |= self.world.cache in self.task.failed_by
-        self.changes, self.tried, self.lineage, self.new_id = [], [], None, False
+        for identity in identities:
+            identity.terminated = True
+            identity.untold_here |= self.world.cache in self.task.failed_by
+        self.changes, self.tried, self.identity, self.new_id = [], [], None, False
 
     def save(self, *, last: bool = False) -> None:
         """Save, or try to, and note for the history what was asked, when, and what was seen then."""
         if not self.session.is_active():
             return
-        if self.lineage is None:
-            self.lineage = Lineage()
         if self.changes:
             self.tried.append((self.world.tick(), resolved(self.unsaved, self.changes)))
             self.changes = []
-        self.register()
+        target = self.target()
         before = self.session.revision
         self.task.failed_by.discard(self.world.cache)
         try:
             self.session.save()
         except StoreUnavailable:
+            self.doubtful = True
             if last:
-                self.note(certain=False)
+                self.note(target, certain=False)
                 raise
         except SessionTerminated:
-            self.note(certain=False)
+            self.note(target, certain=False)
             raise
         else:
-            self.register()
-            if self.session.revision == before:
+            assert self.session.sid == target.sid
+            if self.session.revision == before and not self.doubtful:
                 self.tried = []  # set and deleted again: there was nothing to save
-            self.note(certain=True)
-            lineage, sid = self.lineage, self.session.sid
-            lineage.saved[sid] = max(self.session.revision, lineage.saved.get(sid, 0))
-            if self.session.home is Home.STORE:
-                lineage.stored[sid] = max(self.session.revision, lineage.stored.get(sid, 0))
-            if self.new_id:
-                lineage.retired |= set(lineage.sids) - {sid}
-                lineage.untold |= self.world.cache in self.task.failed_by
-            self.new_id = False
+            self.doubtful = False
+            self.note(target, certain=True)
 
-    def note(self, *, certain: bool) -> None:
+    def target(self) -> Identity:
+        """Return the identity under which it saves."""
+        sid = self.session.sid
+        assert sid
+        if sid not in self.world.identities:
+            self.world.identities[sid] = Identity(sid, self.identity if self.new_id else None)
+        return self.world.identities[sid]
+
+    def note(self, target: Identity, *, certain: bool) -> None:
         """Put into the history of the session what this request has changed, or may have."""
-        lineage, tried = self.lineage, self.tried
-        assert lineage
+        parent, operations = target.parent, self.operations(certain=certain)
         self.tried = []
-        lineage.adrift |= self.new_id and not certain
+        if parent and parent is self.identity:
+            target.birth, target.tried_before, target.read_at = operations, self.tried_before, self.read_at
+            parent.operations += self.tried_before
+            parent.adrift |= not certain
+        else:
+            target.operations += operations
+        if not certain:
+            return
+        if parent and parent is self.identity:
+            target.start = frozen(dict(self.session))
+            parent.retired = True
+            parent.untold_here |= self.world.cache in self.task.failed_by
+        self.identity, self.new_id = target, False
+        self.read_at = self.world.tick()
+        target.saved = max(self.session.revision, target.saved)
+        if self.session.home is Home.STORE:
+            target.stored = max(self.session.revision, target.stored)
+        self.see()
+
+    def operations(self, *, certain: bool) -> list[Operation]:
+        """Return what it has tried to save."""
         ended = self.world.tick() if certain else NEVER
         seen = frozen(dict(self.session)) if certain else UNSEEN
-        operation = None
-        for number, (began, changes) in enumerate(tried, 1):
-            apply = partial(applied, changes, seen if number == len(tried) else UNSEEN)
-            operation = Operation(began, ended, apply, certain, after=operation)
-            lineage.operations.append(operation)
-        if certain:
-            self.see()
-
-    def register(self) -> None:
-        sid, lineage = self.session.sid, self.lineage
-        assert lineage
-        assert sid
-        if sid not in lineage.sids:
-            lineage.sids.append(sid)
-            self.world.lineages[sid] = lineage
+        operations: list[Operation] = []
+        for number, (began, changes) in enumerate(self.tried, 1):
+            apply = partial(applied, changes, seen if number == len(self.tried) else UNSEEN)
+            operations.append(Operation(began, ended, apply, certain, after=operations[-1] if operations else None))
+        return operations
 
     def check_cookies(self) -> None:
         if any("Max-Age=0" in line for line in self.set_cookies):
             assert self.terminates, "a cookie is taken away from one who did not sign out"
-        browser = Browser(self.session._manager)
+        browser = Browser(self.session.manager)
         browser.take(self.set_cookies)
-        header = browser.header()
-        if header:
-            assert self.lineage
-            token = self.session._manager.authenticator.authenticate(header)[0]
-            sid = format_sid(token)
-            assert sid == self.sid_sent or self.lineage is not self.lineage_sent or sid in self.lineage.saved
-            assert token.revision <= self.lineage.saved[sid], "a client is told that something was saved that was not"
-            assert token.revision >= self.floor or sid != self.sid_sent, "a client's floor sinks"
-            self.world.cookies[header] = self.lineage
-            self.lineage.sent.add(sid)
-            self.lineage.header = header
-
-
-def format_sid(token: Token) -> str:
-    return _core.format_sid(token.expires, False, token.sid)
+        header, identity = browser.header(), self.identity
+        token = token_of(browser.manager, header)
+        if token:
+            assert identity
+            assert format_sid(token.expires, False, token.sid) == identity.sid
+            assert token.revision <= identity.saved, "a client is told that something was saved that was not"
+            assert token.revision >= self.floor or identity is not self.sent, "a client's floor sinks"
+            assert header
+            self.world.cookies[header] = identity
+            identity.sent, identity.header = True, header

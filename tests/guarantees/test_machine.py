@@ -62,14 +62,15 @@ class Sessions(RuleBasedStateMachine):
         self.step(schedule)
 
     @rule(
-        ending=st.sampled_from(["terminate", "regenerate_id"]),
+        endings=st.lists(st.sampled_from(["terminate", "regenerate_id"]), min_size=1, max_size=2),
         change=changes,
-        schedule=st.lists(st.tuples(st.integers(0, 1), st.none()), min_size=10, max_size=16),
+        schedule=st.lists(st.tuples(st.integers(0, 2), st.none()), min_size=10, max_size=24),
     )
-    def race(self, ending, change, schedule):
-        """End the session, or its id, while another process changes it."""
+    def race(self, endings, change, schedule):
+        """End the session, or its id, or both, or its id twice, while another request changes it."""
         self.run_all_to_the_end()
-        self.browse([(0, [change], ()), (1, [(ending,)], ())], schedule)
+        plans = [[change], *([(ending,)] for ending in endings)]
+        self.browse([(number % PROCESSES, plan, ()) for number, plan in enumerate(plans)], schedule)
 
     @rule(
         plans=st.lists(st.lists(changes, max_size=1), min_size=2, max_size=2),

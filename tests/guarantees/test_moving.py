@@ -7,7 +7,7 @@ and who has but a copy writes where the session is in the store. Who only reads 
 from browser import Browser
 from guarantees.request import Request
 from guarantees.test_machine import EXAMPLES, choices, processes, schedules, scripts
-from guarantees.world import World
+from guarantees.world import World, token_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -56,8 +56,9 @@ class MovingSessions(RuleBasedStateMachine):
         header = self.browser.header()
         if not self.points(header):
             return
-        lineage = self.world.cookies[header]
-        copies = [other for other, of in self.world.cookies.items() if of is lineage and self.points(other)]
+        identity = self.world.cookies[header]
+        its = [identity, *identity.ancestors()]
+        copies = [other for other, of in self.world.cookies.items() if of in its and self.points(other)]
         thief = Request(self.world, process, copies[choice % len(copies)], [change])
         self.at_work.append(thief)
         self.step(schedule)
@@ -91,7 +92,7 @@ class MovingSessions(RuleBasedStateMachine):
             self.world.check_client(self.browser.header())
 
     def points(self, header):
-        token = self.world.durable_alone.authenticator.authenticate(header)[0]
+        token = token_of(self.world.durable_alone, header)
         return token is not None and bool(token.flags & POINTER)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from guarantees.history import Lineage, frozen
-from guarantees.linearizability import explains
+from guarantees.history import Identity, frozen
 from guarantees.tasks import Engine, Line
 
-from gaesess import SessionManager, _core, generate_key
+from gaesess import SessionManager, _impl, generate_key
+from gaesess._core import Token, parse_sid
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -37,8 +36,8 @@ class World:
         self.exited: list[TieredStore] = []
         self.durable_alone = self.make_manager(store=self.durable.store)
         self.ticks = 0
-        self.lineages: dict[str, Lineage] = {}  # by session id
-        self.cookies: dict[str, Lineage] = {}  # every Cookie header that was ever sent out
+        self.identities: dict[str, Identity] = {}  # by session id
+        self.cookies: dict[str, Identity] = {}  # every Cookie header that was ever sent out
 
     def clock(self) -> float:
         return self.now
@@ -46,15 +45,15 @@ class World:
     def new_store(self) -> TieredStore:
         return TieredStore(Line(self.cache), Line(self.durable), clock=self.clock)
 
-    def is_over(self, lineage: Lineage, sid: str) -> bool:
+    def is_over(self, identity: Identity) -> bool:
         """Return whether an id of a session has ended, and the cache was told.
 
         That the cache failed when it was to be told, and has not been told since, is the one stated limit.
         """
-        expires, _, raw_sid = _core.parse_sid(sid)
+        expires, _, raw_sid = parse_sid(identity.sid)
         key = record_key(expires, raw_sid)
-        owed = lineage.untold and any(key in store._owed for store in [*self.stores, *self.exited])
-        return (lineage.ended or sid in lineage.retired) and not owed
+        owed = identity.untold and any(key in store._owed for store in [*self.stores, *self.exited])
+        return (identity.ended or identity.retired) and not owed
 
     def tick(self) -> int:
         self.ticks += 1
@@ -72,21 +71,23 @@ class World:
 
     def check_end(self) -> None:
         """Check what is left of every session, when all is quiet, against what was asked and answered."""
-        for lineage in set(self.lineages.values()):
-            found = self.alive(lineage.sent)
-            if not found and lineage.adrift and not lineage.ended:
-                found = self.alive(reversed(lineage.sids))[:1]
-            assert len(found) <= 1, "a session lives under two ids"
-            if lineage.ended:
-                assert not found, "a terminated session lives on in the durable store"
-            elif not (found or lineage.ending):
-                assert not any(operation.certain for operation in lineage.operations), "a session is lost"
-            self.check_explained(lineage, frozen(found[0]) if found else None)
-        for header, lineage in self.cookies.items():
+        for identity in self.identities.values():
+            data = self.durable_data(identity)
+            if identity.sent:
+                assert data is None or not identity.ended, "a terminated session lives on in the durable store"
+            assert data is None or not identity.retired, "a session lives on under its old id"
+            acknowledged = identity.parent and identity.start is not None
+            if acknowledged or any(operation.certain for operation in identity.operations):
+                assert self.is_kept(identity), "a session is lost"
+            assert identity.is_explained(data), "what is saved, or was shown, has no explanation"
+        for header, identity in self.cookies.items():
             for manager in self.managers:
-                session = manager.open(header)
-                if lineage.ended and session.is_active():
-                    assert not self.is_over(lineage, session.sid), "a terminated session lives on in the cache"
+                if self.is_over(identity):
+                    assert not manager.open(header).is_active(), "a session that is over lives on in the cache"
+
+    def is_kept(self, identity: Identity) -> bool:
+        """Return whether the session lives under an id that it was given, unless it was terminated."""
+        return identity.ending or self.durable_data(identity) is not None or any(map(self.is_kept, identity.heirs))
 
     def check_client(self, header: str | None) -> None:
         """Check what a client has in the end, and of every other session only whether what was shown can be explained.
@@ -94,21 +95,13 @@ class World:
         For sessions that may live in their cookie, where a client's last cookie is what counts.
         """
         current = self.cookies.get(header) if header else None
-        for lineage in set(self.lineages.values()):
+        for identity in self.identities.values():
             final = None
-            if lineage is current:
+            if identity is current:
                 session = self.durable_alone.open(header)
-                assert session.is_active() or lineage.ending or lineage.adrift, "a session is lost"
+                assert session.is_active() or identity.ending or identity.adrift, "a session is lost"
                 final = frozen(dict(session)) if session.is_active() else None
-            self.check_explained(lineage, final)
-
-    def check_explained(self, lineage: Lineage, final: Any) -> None:
-        """Check whether what was asked and answered, and what it has in the end if that is known, fit together."""
-
-        def ends(state: Any) -> bool:
-            return final in (None, state)
-
-        assert explains(lineage.operations, frozen({}), ends), "what is saved, or was shown, has no explanation"
+            assert identity.is_explained(final), "what is saved, or was shown, has no explanation"
 
     def disturb(self, event: str, choice: int) -> None:
         """Do something to the engines."""
@@ -139,12 +132,17 @@ class World:
         elif event == "time passes":
             self.now += 1 + choice % 3
 
-    def alive(self, sids: Iterable[str]) -> list[dict[Any, Any]]:
-        return [data for sid in sids if (data := self.durable_data(sid)) is not None]
+    def durable_data(self, identity: Identity) -> Any:
+        """Return what the durable store has of a session under this id, None if there is nothing, or an end."""
+        session = self.durable_alone.load(identity.sid)
+        return frozen(dict(session)) if session.is_active() else None
 
-    def durable_data(self, sid: str) -> dict[Any, Any] | None:
-        session = self.durable_alone.load(sid)
-        return dict(session) if session.is_active() else None
+
+def token_of(manager: SessionManager, header: str | None) -> Token | None:
+    """Return what a Cookie header says."""
+    config = manager.config
+    found = _impl.unseal_cookies(config.keys, header, config.cookie.name, config.now()) if header else None
+    return found[0] if found else None
 
 
 def poison(choice: int, other: bytes, *, own: bool) -> bytes:

@@ -11,8 +11,7 @@ from browser import Browser
 
 from gaesess import SessionManager, StoreUnavailable, events, generate_key
 from gaesess._core import Token
-from gaesess.active import ActiveSession
-from gaesess.revocation import CHECKED_SECONDS, MAX_CHECKED, SHARDS, Revocation
+from gaesess.users import CHECKED_SECONDS, MAX_CHECKED, SHARDS, Revocation
 
 
 def sign_out(browser):
@@ -176,7 +175,7 @@ def test_what_is_remembered_is_bounded():
     revocation = Revocation(NothingEnded(), None, lambda: 0, degrades=False)
     for _ in range(2 * SHARDS * MAX_CHECKED):
         token = Token(0, 2**32 - 1, 0, 1, os.urandom(16), b"data")
-        revocation.check(ActiveSession(token))
+        revocation.check(token, {}, in_cookie=True)
     remembered = [len(checked) for checked in revocation._checked]
     assert 0 < max(remembered) <= MAX_CHECKED
 

@@ -6,13 +6,12 @@ import pytest
 from browser import Browser, with_session
 
 from gaesess import SessionManager, StoreUnavailable, generate_key
-from gaesess.revocation import CHECKED_SECONDS
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.sqlite import SQLiteStore
 from gaesess.stores.tiered import TieredStore
 from gaesess.testing import FaultyStore
-from gaesess.users import MAX_LISTED, USER_KEY
+from gaesess.users import CHECKED_SECONDS, MAX_LISTED, USER_KEY
 
 BIG = "x" * 5000
 HOMES = pytest.mark.parametrize("filler", ["", BIG], ids=["cookie", "store"])

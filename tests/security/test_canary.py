@@ -21,12 +21,12 @@ from gaesess import (
     SessionManager,
     SessionMiddleware,
     SessionTooLarge,
+    _impl,
     events,
     get_current_session,
 )
 from gaesess._core import Token
-from gaesess.keys import Keyring
-from gaesess.records import Records
+from gaesess.keys import derive
 from gaesess.stores.base import Stored, record_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -307,16 +307,16 @@ def parts(request, watch):
     watch.learn(manager, jar)
     session = manager.open(jar.header())
     session.ensure_data_loaded()
-    keyring = Keyring(KEY, [KEY[::-1]], cookie_name=NAME, encrypt=encrypt)
-    token, _, _ = manager.authenticator.authenticate(jar.header())
-    active = manager.authenticator.activate(token)
-    records = Records(store, keyring.record, keyring.label, manager.now)
-    holders = [session, token, active, active.token, manager, manager.authenticator, records]
-    holders += [keyring, keyring.cookie, keyring.cookie.current, keyring.record.current]
+    keys = derive(KEY, [KEY[::-1]], cookie_name=NAME, encrypt=encrypt)
+    config, records = manager.config, manager.config.records
+    token, _, _ = _impl.unseal_cookies(config.keys, jar.header(), NAME, NOW)
+    holders = [session, token, manager, config, records, session._draft()]
+    holders += [keys, keys.cookie, config.key, *keys.record.values(), *keys.user.values()]
     holders += [SessionMiddleware(None, KEY), asgi.client.SessionMiddleware(None, KEY)]
-    holders += [records.read(token)] if filler is BIG else []
-    sealed = keyring.record.seal(token._replace(flags=0, payload=filler.encode()))
-    others = [active.contents, active.history, manager.cookie, Stored(sealed, 1), store, store.cache, store.durable]
+    holders += [records.load(token)] if filler is BIG else []
+    key, *_ = keys.record.values()
+    sealed = _impl.seal(key, token._replace(flags=0, payload=filler.encode()), 1)
+    others = [session._history, manager.cookie, Stored(sealed, 1), store, store.cache, store.durable]
     return holders, others
 
 

@@ -130,7 +130,7 @@ def test_a_one_time_token_that_was_popped_does_not_come_back_after_an_eviction(s
         assert session.pop("csrf") == "once"
     engines.forget()
     assert "csrf" not in stored.data()
-    assert "good once" in type(session).pop_quick.__doc__
+    assert "valid once" in type(session).pop_quick.__doc__
 
 
 def test_requests_under_django_share_nothing():

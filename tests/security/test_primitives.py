@@ -12,8 +12,9 @@ from core.core_samples import EXPIRES, TOKEN
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from gaesess import InvalidToken, SessionManager, _core, _impl, encryption, generate_key
-from gaesess.keys import Keyring
+from gaesess import InvalidToken, SessionManager, _core, _impl, generate_key
+from gaesess._core import ENCRYPTED, SIGNED
+from gaesess.keys import derive
 
 SOURCE = Path(__file__).parents[2] / "src" / "gaesess"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -36,17 +37,17 @@ vectors = pytest.mark.parametrize(("key", "data", "mac"), RFC_4231.values(), ids
 
 @vectors
 def test_the_mac_is_that_of_rfc_4231(key, data, mac):
-    assert _core._mac(_core.prepare_key(0, key), data).hex().startswith(mac)
+    assert _core.mac(_core.prepare_key(SIGNED, 0, key), data).hex().startswith(mac)
 
 
 @vectors
 def test_the_tag_of_a_token_is_that_mac_of_all_before_it(key, data, mac):
     """A token begins with its header, so that no vector is a token: the compiled core is held to the other one."""
-    sealed = _impl.seal(_impl.prepare_key(0, key), TOKEN._replace(payload=data), 1)
-    assert sealed[-32:] == _core._mac(_core.prepare_key(0, key), sealed[:-32])
+    sealed = _impl.seal(_impl.prepare_key(SIGNED, 0, key), TOKEN._replace(payload=data), 1)
+    assert sealed[-32:] == _core.mac(_core.prepare_key(SIGNED, 0, key), sealed[:-32])
 
 
-def test_the_hkdf_that_the_keyring_is_compared_with_is_that_of_rfc_5869():
+def test_the_hkdf_that_the_keys_are_compared_with_is_that_of_rfc_5869():
     """Its test case 2 (appendix A)."""
     derived = HKDF(SHA256(), 82, bytes(range(0x60, 0xB0)), bytes(range(0xB0, 0x100))).derive(bytes(range(0x50)))
     assert derived.hex() == (
@@ -55,8 +56,8 @@ def test_the_hkdf_that_the_keyring_is_compared_with_is_that_of_rfc_5869():
     )
 
 
-@pytest.mark.parametrize("purpose", ["cookie", "record"])
-@pytest.mark.parametrize(("encrypt", "suite"), [(False, _impl), (True, encryption)], ids=["signed", "encrypted"])
+@pytest.mark.parametrize("purpose", ["cookie", "record", "user"])
+@pytest.mark.parametrize(("encrypt", "suite"), [(False, SIGNED), (True, ENCRYPTED)], ids=["signed", "encrypted"])
 def test_the_keys_are_those_that_another_implementation_of_hkdf_derives(purpose, encrypt, suite):
     def info(*parts):
         return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
@@ -64,12 +65,12 @@ def test_the_keys_are_those_that_another_implementation_of_hkdf_derives(purpose,
     def expand(*parts):
         return HKDFExpand(SHA256(), 32, info(*parts)).derive(hmac.digest(b"gaesess/2", KEY, "sha256"))
 
-    suite_byte = bytes([suite.SUITE])
+    suite_byte = bytes([suite])
     key_id = expand(b"key id", suite_byte, b"")[0]
-    expected = suite.prepare_key(key_id, expand(purpose.encode(), suite_byte, b"gaesess"))
-    assert getattr(Keyring(KEY, cookie_name="gaesess", encrypt=encrypt), purpose).current == expected
+    expected = _impl.prepare_key(suite, key_id, expand(purpose.encode(), suite_byte, b"gaesess"))
+    assert getattr(derive(KEY, cookie_name="gaesess", encrypt=encrypt), purpose) == {key_id: expected}
     both_steps = HKDF(SHA256(), 32, b"gaesess/2", info(purpose.encode(), suite_byte, b"gaesess")).derive(KEY)
-    assert suite.prepare_key(key_id, both_steps) == expected
+    assert _impl.prepare_key(suite, key_id, both_steps) == expected
 
 
 # -- session ids
@@ -106,15 +107,16 @@ def test_no_two_generated_keys_are_the_same():
 @pytest.mark.parametrize("encrypt", [False, True], ids=["signed", "encrypted"])
 def test_a_tag_is_compared_as_a_whole(encrypt):
     """Not only its beginning, nor only as much as there is of it."""
-    sealer = Keyring(KEY, cookie_name="gaesess", encrypt=encrypt).cookie
-    sealed = sealer.seal(TOKEN)
-    assert sealer.unseal(sealed, EXPIRES - 1)[0] == TOKEN
+    keys = derive(KEY, cookie_name="gaesess", encrypt=encrypt).cookie
+    (key,) = keys.values()
+    sealed = _impl.seal(key, TOKEN, 1)
+    assert _impl.unseal(keys, sealed, EXPIRES - 1) == TOKEN
     tag_bytes = 16 if encrypt else 32
     for position in range(len(sealed) - tag_bytes, len(sealed)):
         forged = bytearray(sealed)
         forged[position] ^= 1
         with pytest.raises(InvalidToken):
-            sealer.unseal(bytes(forged), EXPIRES - 1)
+            _impl.unseal(keys, bytes(forged), EXPIRES - 1)
 
 
 # -- the source
@@ -185,6 +187,11 @@ def test_tags_are_compared_in_constant_time_and_data_are_never_code(module):
 def test_the_compiled_core_compares_tags_in_constant_time():
     source = (SOURCE / "_speedups.pyx").read_text("utf-8")
     compared = re.findall(r"^.*\bmemcmp\(.*$", source, re.MULTILINE)
-    assert [line.strip() for line in compared] == ["if memcmp(found, wanted, name_size) != 0:"]  # names of cookies
+    assert {line.split("memcmp(")[1].split(",")[0] for line in compared} == {
+        "PyUnicode_DATA(<object> known)",  # keys of session data
+        "found",  # names of cookies
+        "b.data",  # session data as they were, and as they are
+        "PyBytes_AS_STRING(name)",  # names of headers
+    }
     assert re.findall(r"\b(?:tag|mac|digest)\b\s*[=!]=|[=!]=\s*\b(?:tag|mac|digest)\b", source) == []
     assert len(re.findall(r"\bconstant_time_compare\(one, other, TAG_BYTES\)|\bcompare_digest\(one", source)) == 2

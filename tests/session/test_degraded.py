@@ -136,12 +136,17 @@ def test_a_store_that_can_be_read_and_not_written_is_down_too(browser, engines, 
 
 
 def test_without_a_cache_there_is_nothing_to_degrade_to(make_manager, engines):
-    browser = Browser(make_manager(store=engines.durable, outage="degrade"))
+    browser = Browser(make_manager(store=engines.durable, outage="degrade", revocable=True))
     engines.durable.down = True
     session = browser.send()
     session["filler"] = BIG
     with pytest.raises(StoreUnavailable):
         session.commit()
+
+
+def test_without_a_cache_it_is_refused_at_once_unless_revocation_can_degrade(make_manager, engines):
+    with pytest.raises(ValueError, match=r'^outage="degrade" is for a TieredStore'):
+        make_manager(store=engines.durable, outage="degrade")
 
 
 def test_any_other_setting_is_refused_at_once(make_manager):

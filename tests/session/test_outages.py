@@ -7,7 +7,7 @@ import pytest
 from browser import Browser, with_session
 
 from gaesess import Conflict, SessionDataLoss, StoreUnavailable
-from gaesess.record import REMEMBERED_WRITES
+from gaesess.stored import REMEMBERED_WRITES
 
 BIG = "x" * 5000
 

@@ -7,17 +7,17 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 
 from gaesess import Session, SessionManager, SessionMiddleware, asgi, generate_key
-from gaesess.session import MappingSession
+from gaesess.asgi import ASGISession
 
 COPIES = [pickle.dumps, copy.copy, copy.deepcopy, ForkingPickler.dumps]
 BIG = "x" * 5000  # more than one cookie holds
 
 
 @pytest.mark.parametrize("duplicate", COPIES)
-@pytest.mark.parametrize("kind", [Session, MappingSession])
+@pytest.mark.parametrize("kind", [Session, ASGISession])
 @pytest.mark.parametrize("filler", ["", BIG], ids=["cookie", "store"])
 def test_a_session_is_refused_with_what_to_do_instead(manager, duplicate, kind, filler):
-    session = kind(manager, None)
+    session = kind(manager.config, None)
     session.update(user="ada", filler=filler)
     session.commit()
     with pytest.raises(TypeError, match=rf"^a {kind.__name__} .*the secret session id.*dict\(session\)"):
@@ -48,7 +48,7 @@ def test_a_manager_and_a_middleware_are_refused_with_what_to_do_instead(duplicat
 
 @pytest.mark.parametrize("copied", [dict, lambda session: {**session}])
 def test_the_data_of_a_session_are_copied(manager, copied):
-    session = MappingSession(manager, None)
+    session = Session(manager.config, None)
     session["user"] = "ada"
     data = copied(session)
     data["user"] = "eve"

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from browser import Browser
 
-from gaesess import Home, SessionTooLarge, _impl, codec, generate_key
+from gaesess import Home, SessionTooLarge, _impl, generate_key, values
 from gaesess._core import POINTER, RECORDED
 from gaesess.stores.base import MAX_RECORD_BYTES, record_key
 from gaesess.stores.memory import MemoryStore
@@ -261,10 +261,14 @@ def test_normal_change_beside_a_quick_one_is_durable(make_manager):
 
 @pytest.mark.parametrize("filler", ["small", BIG], ids=["cookie", "store"])
 def test_a_save_encodes_the_session_once(browser, monkeypatch, filler):
-    session = browser.send()
-    session["filler"] = filler
+    class Counted:
+        pass
+
     encoded = []
-    dumps = codec.dumps
-    monkeypatch.setattr(codec, "dumps", lambda data: encoded.append(data) or dumps(data))
+    monkeypatch.setattr(values, "_TYPES", dict(values._TYPES))
+    monkeypatch.setattr(values, "_REGISTERED_LOADERS", {})
+    values.register(Counted, "counted", encoded.append, lambda packed: Counted())
+    session = browser.send()
+    session.update(filler=filler, counted=Counted())
     browser.receive(session)
     assert len(encoded) == 1

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from browser import Browser, with_session
 
-from gaesess import SessionTerminated, StoreUnavailable, codec
+from gaesess import SessionTerminated, StoreUnavailable, _impl, values
 from gaesess.errors import MalformedToken
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
@@ -174,7 +174,7 @@ def test_session_that_cannot_be_read_here_can_be_terminated(stored, monkeypatch)
     """As when a newer version of the application has put a type there that this one does not know."""
     stolen = stored.copy()
     with monkeypatch.context() as patched:
-        patched.setattr(codec, "loads", unreadable)
+        patched.setattr(_impl, "loads", unreadable)
         with stored.request() as session:
             with pytest.raises(StoreUnavailable):
                 session.is_active()
@@ -269,14 +269,14 @@ def test_record_of_a_type_not_registered_here_is_an_outage(stored, monkeypatch):
     class New:
         pass
 
-    monkeypatch.setattr(codec, "_EXTENSIONS", dict(codec._EXTENSIONS))
-    monkeypatch.setattr(codec, "_REGISTERED_LOADERS", {})
-    codec.register(New, "new", lambda value: None, lambda packed: New())
+    monkeypatch.setattr(values, "_TYPES", dict(values._TYPES))
+    monkeypatch.setattr(values, "_REGISTERED_LOADERS", {})
+    values.register(New, "new", lambda value: None, lambda packed: New())
     slow = stored.send()
     slow["a"] = 1
     with stored.request() as session:
         session["new"] = New()
-    codec._REGISTERED_LOADERS.clear()
+    values._REGISTERED_LOADERS.clear()
     with pytest.raises(StoreUnavailable, match="cannot be read here"):
         slow.commit()
 

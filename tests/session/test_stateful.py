@@ -28,7 +28,8 @@ class Identity:
     def __init__(self, possible=()):
         self.possible = dict(possible)
         self.alive = True
-        self.heir = None  # what it was given a new id as
+        self.signed_out = False  # None is "may or may not be"
+        self.heirs = []  # as what it was given new ids, by each of the requests that overlapped
 
     def allows(self, data):
         return data.keys() <= self.possible.keys() and all(
@@ -47,10 +48,11 @@ class Identity:
 class Request:
     """A request at work: its session, the identity that was read, and what it has changed and not yet saved."""
 
-    def __init__(self, session, identity, sent):
+    def __init__(self, session, identity, sent, has_cookie):
         self.session = session
         self.identity = identity  # None for an inactive session
         self.sent = sent  # that of the cookie, whatever has become of it
+        self.has_cookie = has_cookie
         self.new_id = False  # asked for, by sign-in, and not yet saved
         self.base = dict(session)
         self.changes = {}
@@ -104,7 +106,7 @@ class Sessions(RuleBasedStateMachine):
     def begin(self):
         if self.at_work and not self.in_store:
             return multiple()
-        session = self.browser.send()
+        session, has_cookie = self.browser.send(), bool(self.browser.cookies)
         try:
             active = session.is_active()
         except StoreUnavailable:
@@ -115,7 +117,7 @@ class Sessions(RuleBasedStateMachine):
             identity.alive = active
         assert active == bool(identity and identity.alive)
         self.at_work += 1
-        return Request(session, identity if active else None, identity)
+        return Request(session, identity if active else None, identity, has_cookie)
 
     @rule(request=requests, key=KEYS, big=st.booleans())
     def write(self, request, key, big):
@@ -171,17 +173,22 @@ class Sessions(RuleBasedStateMachine):
             self.outage_is_real()
             for identity in identities:
                 identity.alive = None if identity.alive is not False else False
+                identity.signed_out = identity.signed_out or None
         else:
             for identity in identities:
-                identity.alive = False
+                identity.alive, identity.signed_out = False, True
         self.browser.receive(request.session)
-        assert self.browser.cookies == {}
-        self.identity = None
+        if request.has_cookie:
+            assert self.browser.cookies == {}
+            self.identity = None
+        else:
+            assert self.browser.received == []  # it has nothing to be rid of, and keeps what came meanwhile
 
     def lineage(self, identity):
-        while identity:
+        if identity:
             yield identity
-            identity = identity.heir
+            for heir in identity.heirs:
+                yield from self.lineage(heir)
 
     def try_to_save(self, request, save):
         """Return whether it was saved, having told the model what has become of the changes."""
@@ -197,17 +204,32 @@ class Sessions(RuleBasedStateMachine):
             return False
         except SessionTerminated:
             assert not before.alive
+            assert before.signed_out is not False or not request.new_id  # for each that overlaps gets a new id
             before.alive = False
             return False
-        if must_write:
+        if request.new_id:
+            self.note_new_id(request)
+        elif must_write:
             assert before.alive is not False
             before.alive = True
-            if request.new_id:
-                request.identity, before.alive = Identity(before.possible), False
-                before.heir = request.identity
-            request.identity.apply(request.changes)
+            before.apply(request.changes)
         request.new_id, request.changes, request.base = False, {}, dict(request.session)
         return True
+
+    def note_new_id(self, request):
+        before = request.identity
+        assert before.signed_out is not True
+        data = dict(request.session)
+        heir = Identity(before.possible)
+        if before.alive is not True:  # a request that overlapped may have been first, and then the old data are gone
+            for key in heir.possible.keys() | request.base.keys():
+                heir.possible[key] = [*heir.possible.get(key, [ABSENT]), request.base.get(key, ABSENT)]
+        heir.apply(request.changes)
+        assert heir.allows(data)
+        heir.possible = {key: [value] for key, value in data.items()}
+        before.alive = False
+        before.heirs.append(heir)
+        request.identity = heir
 
     def note_cookie(self, request):
         if not any("Max-Age=0" not in line for line in self.browser.received):

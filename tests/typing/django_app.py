@@ -8,8 +8,8 @@ from django.urls import path
 from typing_extensions import assert_type
 
 from gaesess import Session, StoreUnavailable, generate_key, get_current_session
+from gaesess.config import Settings
 from gaesess.django import DjangoSession, DjangoSessionMiddleware, SessionStore
-from gaesess.settings import Settings
 from gaesess.stores.sqlite import SQLiteStore
 
 GAESESS: Settings = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import make_server
@@ -19,8 +19,10 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     assert session is get_current_session()
     visits: int = session.get("visits", 0) + 1
     session["visits"] = visits
+    session |= {"seen": True}
+    shown: dict[Hashable, object] = {"theme": "light"} | session.copy() | {"visits": visits}
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"Visit number %d\n" % visits]
+    return [b"Visit number %d\n" % visits, repr(shown).encode()]
 
 
 sessions: WSGIApplication = SessionMiddleware(

@@ -163,13 +163,6 @@ def test_session_data_in_another_spelling_are_written_in_the_canonical_one(vecto
         assert answer == vector["packed again"]
 
 
-@each("bad_values.json", "read as objects of msgpack")
-def test_what_is_read_as_an_msgpack_object_is_not_written_again(vector: Vector) -> None:
-    data = value_of(vector["data"], msgpack=pytest.importorskip("msgpack"))
-    assert same(answers.unpacked(unhexed(vector["bytes"])), data)
-    expect(answers.packed(data), vector)
-
-
 @pytest.fixture
 def ndb_names() -> Vector:
     pytest.importorskip("google.cloud.ndb")

@@ -6,6 +6,7 @@ before the change must be readable after it.
 
 from __future__ import annotations
 
+import hmac
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from gaesess import Session, _core, _impl, codec, events
-from gaesess._core import MAX_U32, Token
-from gaesess.keys import Keyring
-from gaesess.record import History, frame, tombstone, unframe
+from gaesess import Session, _core, _impl, events
+from gaesess._core import MAX_U32, Token, expanded
+from gaesess.keys import Keys, derive
+from gaesess.stored import History, frame, tombstone, unframe
 from gaesess.stores._entries import data_of, value_of, version_of
 from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
@@ -43,7 +44,10 @@ def refusals() -> Iterator[list[list[str | None]]]:
 
     def listen(event: events.Event) -> None:
         error = sys.exc_info()[1]  # events are emitted where the error is handled
-        reported = [event.name, *(refused(error) if error else [None, event.message])]
+        reason = event.fields.get("reason")
+        reported: list[Any] = [event.name, *(refused(error) if error else [reason, event.message])]
+        if reason and not error:
+            reported[2] = event.message.partition(": ")[2]
         if reported not in found:
             found.append(reported)
 
@@ -64,14 +68,11 @@ def refused(error: BaseException) -> list[str]:
 
 def derived_keys(ring: Ring, purpose: str) -> list[tuple[int, bytes]]:
     """Return the id and the key that each secret gives for a purpose: "cookie", "record" or "user"."""
-    keyrings = [Keyring(**ring | {"cookie_key": secret, "retired_keys": ()}) for secret in _secrets(ring)]
-    keys = [getattr(keyring, purpose).current for keyring in keyrings]
-    return [(key.id, key.secret if ring.get("encrypt") else _unpadded(key.inner)) for key in keys]
+    return [(key.id, _unpadded(key.inner)) for key in getattr(_keys(ring), purpose).values()]
 
 
-def _secrets(ring: Ring) -> list[str | bytes]:
-    Keyring(**ring)  # takes them together
-    return [ring["cookie_key"], *ring.get("retired_keys", ())]
+def _keys(ring: Ring) -> Keys:
+    return derive(**ring)
 
 
 def _unpadded(inner_block: bytes) -> bytes:
@@ -80,7 +81,7 @@ def _unpadded(inner_block: bytes) -> bytes:
 
 def label(ring: Ring, sid: bytes) -> str:
     """Return the label of a session in logs."""
-    return Keyring(**ring).label(sid)
+    return hmac.digest(_keys(ring).label, sid, "sha256")[:4].hex()
 
 
 # -- session ids
@@ -100,19 +101,20 @@ def parse_sid(text: str) -> tuple[int, bool, bytes]:
 def seal_token(ring: Ring, purpose: str, fields: Fields, chunks: int, salt: bytes) -> bytes:
     """Return a token with these fields. With the flag ZLIB the payload is compressed already."""
     with random_source(lambda size: salt[:size]):
-        return getattr(Keyring(**ring), purpose).seal(_token(fields), chunks)
+        return _impl.seal(next(iter(getattr(_keys(ring), purpose).values())), _token(fields), chunks)
 
 
 def open_token(ring: Ring, purpose: str, data: bytes, now: int) -> tuple[Fields, bool]:
     """Return the fields of a token, decompressed, and whether a retired key sealed it."""
-    token, retired = getattr(Keyring(**ring), purpose).unseal(data, now)
-    return _fields(token), retired
+    keys = getattr(_keys(ring), purpose)
+    return _fields(expanded(_impl.unseal(keys, data, now))), data[1] != next(iter(keys))
 
 
 def open_header(ring: Ring, header: str, now: int) -> tuple[Fields | None, int, bool]:
     """Return the token in a Cookie header, how many cookie names it takes, and whether a retired key sealed it."""
-    token, taken, retired = Keyring(**ring).cookie.unseal_cookies(header, ring["cookie_name"], now)
-    return token and _fields(token), taken, retired
+    keys = _keys(ring).cookie
+    found = _impl.unseal_cookies(keys, header, ring["cookie_name"], now)
+    return (_fields(expanded(found[0])), found[1], found[2] != next(iter(keys))) if found else (None, 0, False)
 
 
 def text_of_token(data: bytes) -> str:
@@ -136,11 +138,11 @@ def _fields(token: Token) -> Fields:
 
 
 def pack(data: dict[Any, Any]) -> bytes:
-    return codec.dumps(data)
+    return _impl.dumps(data)
 
 
 def unpack(payload: bytes) -> dict[Any, Any]:
-    return codec.loads(payload)
+    return _impl.loads(payload)
 
 
 # -- records
@@ -153,7 +155,7 @@ def frame_record(data: bytes, write_ids: bytes, cookie_revision: int) -> bytes:
 
 def frame_tombstone(heir: tuple[int, bytes] | None) -> bytes:
     """Return the payload of a tombstone. The heir is the expiry and the id with which the session continues."""
-    return tombstone(heir and Token(0, heir[0], 0, 0, heir[1], b""))
+    return tombstone(*([Token(0, heir[0], 0, 0, heir[1], b"")] if heir else []))
 
 
 def read_frame(sid: bytes, payload: bytes) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def read_frame(sid: bytes, payload: bytes) -> dict[str, Any]:
         "data": b"" if record.ended else record.token.payload,
         "write_ids": record.history.write_ids,
         "cookie_revision": record.history.cookie_revision,
-        "heir": record.heir and (record.heir.expires, record.heir.sid),
+        "heir": (record.heirs[0].expires, record.heirs[0].sid) if record.heirs else None,
     }
 
 

@@ -1,6 +1,7 @@
 """Errors of the application, of its session and of the store: what the client gets to see of them, and what not."""
 
 import logging
+from contextlib import suppress
 
 import pytest
 from wsgi.client import Client, respond
@@ -353,6 +354,63 @@ def test_an_error_in_the_middle_of_the_body_leaves_what_was_saved_with_its_heade
         exchange.run()
     assert exchange.body == b"first"
     assert site.data(client)["name"] == "Grace"
+
+
+def exiting(environ, start_response):
+    get_current_session()["name"] = "Grace"
+    raise SystemExit
+
+
+def raising_unused(environ, start_response):
+    raise RuntimeError("application")
+
+
+def mistaken(environ, start_response):
+    respond(start_response)
+    unsupported()
+    return [b"body"]
+
+
+def raising_between_chunks(environ, start_response):
+    respond(start_response)
+    yield b"first"
+    raise RuntimeError("application")
+
+
+@pytest.mark.parametrize("data", [{}, {"name": "Ada"}, {"name": "Ada", "big": BIG}], ids=["new", "cookie", "store"])
+@pytest.mark.parametrize(
+    "app",
+    [
+        raising_first,
+        raising_after_start_response,
+        raising_in_a_generator,
+        raising_between_chunks,
+        raising_unused,
+        exiting,
+        mistaken,
+        at_commit_of_a_list,
+        in_write,
+    ],
+)
+@pytest.mark.parametrize("validated", [True, False])
+def test_however_the_application_fails_later_changes_of_its_session_raise(site, app, data, validated):
+    """As of a thread that it has started: they would be saved nowhere."""
+    kept = []
+
+    def keeping(environ, start_response):
+        kept.append(get_current_session())
+        return app(environ, start_response)
+
+    client = site.visitor(keeping, **data) if data else site.serve(keeping)
+    if not validated:
+        client.app = site.middleware(keeping)
+    exchange = client.begin(**{"test.store": site.store})
+    with suppress(RuntimeError, SystemExit, TypeError):
+        exchange.run()
+    site.store.down = False
+    with pytest.raises(SessionClosed):
+        kept[0]["late"] = True
+    assert "late" not in kept[0]
 
 
 # Whatever happens, the body of the application is closed, once

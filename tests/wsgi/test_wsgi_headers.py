@@ -178,3 +178,60 @@ def test_an_environ_and_headers_of_subclasses_are_taken():
     middleware = SessionMiddleware(app, cookie_key=generate_key())
     middleware(Environ(REQUEST_METHOD="GET"), lambda status, headers, exc_info=None: sent.extend(headers))
     assert [name for name, _ in sent] == ["Content-Type", "Set-Cookie", "Cache-Control", "Vary"]
+
+
+def ending(environ, start_response):
+    get_current_session().terminate()
+    respond(start_response)
+    return [b"ended"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "ours"),
+    [
+        (None, 0),
+        ("lang=en", 0),
+        (GARBAGE, 1),
+        (f"{GARBAGE}; {GARBAGE}", 1),
+        (f"{GARBAGE}; __Host-gaesess.1=b; __Host-gaesess.2=c", 3),
+        ("__Host-gaesess.1=b", 0),
+    ],
+    ids=["none", "another", "bad", "twice", "bad chunks", "a chunk that was left over"],
+)
+def test_to_end_what_is_no_session_takes_back_cookies_of_ours_alone(site, cookie, ours):
+    lines = site.serve(ending).send(**({"HTTP_COOKIE": cookie} if cookie else {})).headers.get_all("Set-Cookie")
+    assert (len(lines), all("Max-Age=0" in line for line in lines)) == (ours, True)
+
+
+def test_to_end_a_session_that_was_begun_in_the_same_request_sends_no_cookie(site):
+    def app(environ, start_response):
+        get_current_session()["name"] = "Ada"
+        get_current_session().save()
+        return ending(environ, start_response)
+
+    assert site.serve(app).send().headers.get_all("Set-Cookie") == []
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+def test_two_sign_ins_of_one_browser_that_overlap_both_succeed(site, size):
+    """The second one begins and ends within the first."""
+    statuses = []
+
+    def app(environ, start_response):
+        session = get_current_session()
+        assert len(session["filler"]) == size
+        if not statuses:
+            statuses.append("first")
+            statuses.append(other.send().status)
+        session.regenerate_id()
+        session["user"] = "ada"
+        respond(start_response)
+        return [b"signed in"]
+
+    client = site.visitor(app, filler="x" * size)
+    other = site.serve(app)
+    other.cookies.update(client.cookies)
+    statuses.append(client.send().status)
+    assert statuses == ["first", "200 OK", "200 OK"]
+    assert site.data(client) == site.data(other) == {"filler": "x" * size, "user": "ada"}
+    assert client.cookies != other.cookies

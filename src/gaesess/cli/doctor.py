@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_bytes
 from statistics import median
@@ -88,12 +87,6 @@ def _installation() -> Iterator[Finding]:
         yield Finding("core", OK, "compiled")
     else:
         yield Finding("core", SLOW, "in Python: there was no wheel and no C compiler, or GAESESS_PURE=1 is set")
-    if find_spec("msgpack._cmsgpack") is not None:
-        yield Finding("msgpack", OK, f"{version('msgpack')}, compiled")
-    else:
-        yield Finding(
-            "msgpack", SLOW, f"{version('msgpack')}, in Python: reinstall it where there is a wheel or a compiler"
-        )
     for package in EXTRAS:
         with suppress(PackageNotFoundError):
             yield Finding(package, OK, version(package))

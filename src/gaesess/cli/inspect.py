@@ -12,12 +12,12 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from gaesess import anatomy, codec, compression
-from gaesess._core import POINTER, ZLIB, Token
+from gaesess import _impl, anatomy
+from gaesess._core import ENCRYPTED, POINTER, Token, expanded
 from gaesess.cli import pasted
 from gaesess.cli.pasted import Cookie
 from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, UnknownKey
-from gaesess.keys import Keyring
+from gaesess.keys import derive
 
 TITLES = {"key": "key id", "sid": "id"}
 
@@ -101,16 +101,16 @@ def _report(name: str, chunks: list[Cookie], keys: list[str], now: int) -> dict[
 def _verify(name: str, header: str, token: bytes, keys: list[str], now: int) -> tuple[str, str, Token | None]:
     if not keys:
         return "unchecked", "no key was given", None
-    sealer = Keyring(keys[0], keys[1:], cookie_name=name, encrypt=token[0] == anatomy.ENCRYPTED).cookie
+    by_id = derive(keys[0], keys[1:], cookie_name=name, encrypt=token[0] == ENCRYPTED).cookie
     try:
-        verified, _, retired = sealer.unseal_cookies(header, name, now)
+        verified = expanded(_impl.unseal(by_id, token, now))
     except ExpiredToken as error:
-        verified, _, _ = sealer.unseal_cookies(header, name, anatomy.expiry_of(token) - 1)
-        return "expired", str(error), verified
+        return "expired", str(error), expanded(_impl.unseal(by_id, token, anatomy.expiry_of(token) - 1))
     except InvalidToken as error:
         hint = HINTS.get(type(error))
         return "refused", f"{error}: {hint}" if hint else str(error), None
-    return "genuine", "a retired key has sealed it" if retired else "the first key has sealed it", verified
+    first = next(iter(by_id)) == token[1]
+    return "genuine", "the first key has sealed it" if first else "a retired key has sealed it", verified
 
 
 def _data(token: Token | None) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _data(token: Token | None) -> dict[str, Any]:
     if token.flags & POINTER:
         return {"without_data": "they are in the store"}
     try:
-        return {"data": codec.loads((compression.expand(token) if token.flags & ZLIB else token).payload)}
+        return {"data": _impl.loads(expanded(token).payload)}
     except InvalidToken as error:
         return {"without_data": str(error)}
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gaesess import codec
+from gaesess import _impl
 from gaesess.session import Session
 
 CATALOGUE = ("Espresso cup", "Reading lamp", "Field notebook", "Wool blanket")
@@ -96,7 +96,7 @@ def contents(session: Session) -> dict[str, Any]:
         "name": session.get("name"),
         "cart": dict(session.get("cart", {})),
         "padding": len(session.get("padding", "")),
-        "bytes": len(codec.dumps(dict(session))) if session.is_active() else 0,
+        "bytes": len(_impl.dumps(dict(session))) if session.is_active() else 0,
     }
 
 

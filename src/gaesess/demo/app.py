@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gaesess import _impl
-from gaesess.cookies import CookiePolicy
+from gaesess.cookies import cookie_attributes
 from gaesess.demo.actions import ACTIONS, BadArguments, contents
 from gaesess.errors import MalformedToken
 from gaesess.wsgi import ENVIRON_KEY
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Not Secure: the demo speaks plain http. Chromium and Firefox would take a Secure cookie from http on a loopback
 # address, Safari would drop it, and so would they all with a `--host` that is not one.
-COOKIE = CookiePolicy(secure=False)
+COOKIE = cookie_attributes(secure=False)
 
 MAX_BODY_BYTES = 4096
 MAX_DRAINED_BYTES = 1_000_000  # of a body that is refused: a client that is cut off while sending reads no answer

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gaesess import IMPLEMENTATION, _impl
-from gaesess.active import Home
 from gaesess.anatomy import describe, expiry_of, sid_of, token_bytes
 from gaesess.cookies import MAX_COOKIE_BYTES
 from gaesess.demo.actions import CATALOGUE, MAX_NAME_CHARS, MAX_PADDING, SECONDS_TO_END
 from gaesess.demo.app import COOKIE
 from gaesess.demo.recording import Journal, journal
-from gaesess.lazy import State
-from gaesess.session import Session
+from gaesess.session import Home, Session, State
 from gaesess.wsgi import ENVIRON_KEY
 
 if TYPE_CHECKING:

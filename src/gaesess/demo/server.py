@@ -55,9 +55,7 @@ def demo_application(store: Store, engines: list[str], feed: Feed) -> WSGIApplic
 
     `engines` are the names that the page shows of what is under the store.
     """
-    middleware = SessionMiddleware(
-        DemoApp(), generate_key(), store=store, cookie_name=COOKIE.name, cookie_secure=COOKIE.secure
-    )
+    middleware = SessionMiddleware(DemoApp(), generate_key(), store=store, cookie_name=COOKIE.name, cookie_secure=False)
     inspector = Inspector(middleware, engines)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -13,9 +13,9 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from gaesess.config import DEFAULT_LIFETIME
 from gaesess.django.managers import manager
 from gaesess.django.middleware import DjangoSessionMiddleware
-from gaesess.timeouts import DEFAULT_LIFETIME
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:

@@ -13,8 +13,7 @@ from django.utils.http import http_date
 
 from gaesess._core import HEADER_BYTES, MAX_U32, TAG_BYTES
 from gaesess.cookies import MAX_COOKIE_BYTES
-from gaesess.manager import SessionManager
-from gaesess.settings import manager_from
+from gaesess.manager import SessionManager, manager_from
 
 
 @cache

@@ -17,13 +17,12 @@ from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
 from gaesess import events
+from gaesess._headers import keep_private, refusal
 from gaesess.django.managers import manager
-from gaesess.django.session import DjangoSession, sync_to_store_thread
+from gaesess.django.session import DjangoSession, in_thread
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.lazy import State
 from gaesess.pickling import refuse_keys
-from gaesess.responses import keep_private, refusal
-from gaesess.session import Session, current_session
+from gaesess.session import Session, State, current_session, leave
 
 if sys.version_info < (3, 14):  # which knows the attribute itself
     Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]
@@ -56,6 +55,7 @@ class DjangoSessionMiddleware(SessionMiddleware):
     def __init__(self, get_response: GetResponse) -> None:
         MiddlewareMixin.__init__(self, get_response)  # Django's own imports SESSION_ENGINE, of which this has no need
         self.manager = manager()
+        self._config = self.manager.config
         self._is_async = iscoroutinefunction(get_response)
 
     __reduce__ = refuse_keys
@@ -70,24 +70,26 @@ class DjangoSessionMiddleware(SessionMiddleware):
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         self.process_request(request)
         session = _session(request)
-        if self.manager.has_store and session.read_waits():
-            await sync_to_store_thread(self.manager, session.read_ahead)()
+        if self._config.asks_store and session.read_waits():
+            await in_thread(self.manager, session.read_ahead)()
         with _current(session):
             response = await cast(Awaitable[HttpResponse], self.get_response(request))
             finish = partial(self.process_response, request, response)
-            if self.manager.has_store and not _is_failure(response) and session.close():
-                return await sync_to_store_thread(self.manager, finish)()
+            if self._config.asks_store and not _is_failure(response) and session.close():
+                return await in_thread(self.manager, finish)()
             return finish()
 
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, which reads its cookie only if it is used."""
         scope = getattr(request, "scope", None)  # in META Django 5.2 has joined a Cookie header's parts by commas
         header = scope["headers"] if scope else request.META.get("HTTP_COOKIE")
-        passive = self.manager.timeouts.is_passive(request.path)
-        request.session = DjangoSession(self.manager, header, passive)  # type: ignore[assignment]
+        passive = self._config.is_passive(request.path)
+        session = DjangoSession(self._config, header, passive)
+        request.session = session  # type: ignore[assignment]
+        request._gaesess_session = session  # type: ignore[attr-defined]  # the application may put another in its place
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Save the session, and write what its client has to hear of it into the response."""
+        """Save the session, and add its headers to the response."""
         session = _session(request)
         if response.status_code == 500 and session.is_accessed() and session.state is State.UNREAD:
             # Django has made a 500 of what was raised in a middleware: only a view's errors come by process_exception.
@@ -109,7 +111,7 @@ class DjangoSessionMiddleware(SessionMiddleware):
 
 
 def _session(request: HttpRequest) -> DjangoSession:
-    return cast(DjangoSession, request.session)
+    return cast(DjangoSession, request._gaesess_session)  # type: ignore[attr-defined]
 
 
 def _is_failure(response: HttpResponseBase) -> bool:
@@ -121,8 +123,11 @@ def _current(session: Session) -> Iterator[None]:
     outer = current_session.set(session)
     try:
         yield
+    except BaseException:
+        session.abandon()
+        raise
     finally:
-        current_session.reset(outer)
+        leave(outer)
 
 
 def _add_cookies(response: HttpResponse, cookies: list[str]) -> None:

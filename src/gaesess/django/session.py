@@ -15,7 +15,7 @@ from gaesess._core import BROWSER, Token
 from gaesess.cleanup import delete_expired_sessions
 from gaesess.django.managers import manager
 from gaesess.manager import SessionManager
-from gaesess.session import MappingSession, Session
+from gaesess.session import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,9 +23,9 @@ Method = Callable[Concatenate[Any, P], R]
 AsyncMethod = Callable[Concatenate["DjangoSession", P], Coroutine[Any, Any, R]]
 
 
-def sync_to_store_thread(manager: SessionManager, function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+def in_thread(manager: SessionManager, function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Make a coroutine function of one that may wait for the store."""
-    return sync_to_async(function, thread_sensitive=False, executor=manager.store_threads.executor)
+    return sync_to_async(function, thread_sensitive=False, executor=manager.config.store_threads.executor)
 
 
 def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
@@ -34,7 +34,7 @@ def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
     @wraps(method)
     async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.read_waits():
-            await sync_to_store_thread(self._manager, self.read_ahead)()
+            await in_thread(self.manager, self.read_ahead)()
         result: R = getattr(self, method.__name__)(*args, **kwargs)
         return result
 
@@ -46,13 +46,13 @@ def _in_thread(method: Method[P, R]) -> AsyncMethod[P, R]:
 
     @wraps(method)
     async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = await sync_to_store_thread(self._manager, getattr(self, method.__name__))(*args, **kwargs)
+        result: R = await in_thread(self.manager, getattr(self, method.__name__))(*args, **kwargs)
         return result
 
     return call
 
 
-class DjangoSession(MappingSession):
+class DjangoSession(Session):
     """A session as Django has its own: all of SessionBase but `encode`, `decode` and `key_salt`, and all of Session.
 
     `session_key` is the session's id, the `sid`. Changes inside nested values are seen, so `modified` need not be set,
@@ -60,7 +60,7 @@ class DjangoSession(MappingSession):
     not move; for a time that runs from the last use there is the setting `idle_timeout`.
     """
 
-    __slots__ = ()
+    dict_pop = True
 
     TEST_COOKIE_NAME = SessionBase.TEST_COOKIE_NAME
     TEST_COOKIE_VALUE = SessionBase.TEST_COOKIE_VALUE
@@ -128,7 +128,7 @@ class DjangoSession(MappingSession):
             delete_expired_sessions(store, clock=clock)
 
     def _other(self, session_key: str) -> Session:
-        return self._manager.load(session_key)
+        return self.manager.load(session_key)
 
     # -- its end
 
@@ -147,7 +147,7 @@ class DjangoSession(MappingSession):
             self.regenerate_id(0)
         else:
             seconds = value.total_seconds() if isinstance(value, timedelta) else value
-            self.regenerate_id(self._manager.now() + int(seconds))
+            self.regenerate_id(self._config.now() + int(seconds))
 
     def get_expiry_date(
         self, *, modification: datetime | None = None, expiry: datetime | int | None = None
@@ -159,25 +159,24 @@ class DjangoSession(MappingSession):
         if isinstance(expiry, datetime):
             return expiry
         if expiry:
-            return (modification or _as_datetime(self._manager.now())) + timedelta(seconds=expiry)
+            return (modification or _as_datetime(self._config.now())) + timedelta(seconds=expiry)
         return _as_datetime(self.get_expiration() or self._newborn().expires)
 
     def get_expiry_age(self, *, modification: datetime | None = None, expiry: datetime | int | None = None) -> int:
         """Return how many seconds there are from `modification`, by default now, until `get_expiry_date`."""
-        since = modification or _as_datetime(self._manager.now())
+        since = modification or _as_datetime(self._config.now())
         return int((self.get_expiry_date(modification=since, expiry=expiry) - since).total_seconds())
 
     def get_expire_at_browser_close(self) -> bool:
         """Return whether the cookie ends with the browser."""
-        active = self._load()
-        return bool((active.token if active else self._newborn()).flags & BROWSER)
+        return bool((self._flags if self.is_active() else self._newborn().flags) & BROWSER)
 
     def get_session_cookie_age(self) -> int:
         """Return how many seconds a session lasts that begins now."""
-        return self._newborn().expires - self._manager.now()
+        return self._newborn().expires - self.manager.now()
 
     def _newborn(self) -> Token:
-        return self._manager.new_token(None, False)
+        return self.manager.config.new_token(None, False)
 
     # -- whether the browser keeps cookies
 
@@ -195,15 +194,15 @@ class DjangoSession(MappingSession):
 
     # -- the same for coroutines: the event loop does not wait for the store
 
-    aget = _reading(MappingSession.get)
-    aset = _reading(MappingSession.__setitem__)
-    apop = _reading(MappingSession.pop)
-    asetdefault = _reading(MappingSession.setdefault)
-    aupdate = _reading(MappingSession.update)
-    ahas_key = _reading(MappingSession.has_key)
-    akeys = _reading(MappingSession.keys)
-    avalues = _reading(MappingSession.values)
-    aitems = _reading(MappingSession.items)
+    aget = _reading(Session.get)
+    aset = _reading(Session.__setitem__)
+    apop = _reading(Session.pop)
+    asetdefault = _reading(Session.setdefault)
+    aupdate = _reading(Session.update)
+    ahas_key = _reading(Session.has_key)
+    akeys = _reading(Session.keys)
+    avalues = _reading(Session.values)
+    aitems = _reading(Session.items)
     aset_test_cookie = _reading(set_test_cookie)
     atest_cookie_worked = _reading(test_cookie_worked)
     adelete_test_cookie = _reading(delete_test_cookie)
@@ -221,7 +220,7 @@ class DjangoSession(MappingSession):
 
     @classmethod
     async def aclear_expired(cls) -> None:
-        await sync_to_store_thread(manager(), cls.clear_expired)()
+        await in_thread(manager(), cls.clear_expired)()
 
 
 def _as_datetime(seconds: int) -> datetime:

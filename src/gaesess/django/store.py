@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from gaesess.django.managers import one_cookie_manager
 from gaesess.django.session import DjangoSession
 from gaesess.errors import SessionTerminated
-from gaesess.lazy import State
+from gaesess.session import State
 
 
 class SessionStore(DjangoSession):
@@ -17,11 +17,9 @@ class SessionStore(DjangoSession):
     hold goes to the store. Raises ImproperlyConfigured if there is anything wrong with GAESESS.
     """
 
-    __slots__ = ("_key",)
-
     def __init__(self, session_key: str | None = None) -> None:
-        manager = one_cookie_manager()
-        super().__init__(manager, f"{manager.cookie.name}={session_key}" if session_key else None)
+        config = one_cookie_manager().config
+        super().__init__(config, f"{config.cookie.name}={session_key}" if session_key else None)
         self._key = session_key
 
     @property
@@ -31,7 +29,8 @@ class SessionStore(DjangoSession):
 
     def is_empty(self) -> bool:
         """Return whether there is no session, as far as the cookie tells before it is used."""
-        return self._authenticate() is None if self.state is State.UNREAD else super().is_empty()
+        self.read_waits()  # which verifies the cookie
+        return super().is_empty() if self.state is not State.UNREAD else not self._sid
 
     def save(  # type: ignore[override]
         self, must_create: bool = False, *, persist_even_if_using_cookie: bool = False
@@ -41,9 +40,8 @@ class SessionStore(DjangoSession):
             super().save(must_create, persist_even_if_using_cookie=persist_even_if_using_cookie)
         except SessionTerminated as error:
             raise UpdateError(str(error)) from error
-        assert self._active is not None
-        for line in self._manager.set_cookies(self._active, 0):
-            self._key = line.partition(";")[0].partition("=")[2]
+        if self._cookies:
+            self._key = self._cookies[0].partition(";")[0].partition("=")[2]
 
     def _other(self, session_key: str) -> SessionStore:
         return SessionStore(session_key)

@@ -14,7 +14,7 @@ from pickletools import genops  # splits opcodes from their arguments; it makes 
 from typing import Any
 from uuid import UUID
 
-from gaesess.codec import MAX_DEPTH
+from gaesess._core import MAX_DEPTH
 from gaesess.errors import MalformedToken
 from gaesess.legacy.reader import leave_out
 from gaesess.stores.base import MAX_RECORD_BYTES

@@ -94,6 +94,11 @@ class Store(Protocol):
         ...
 
 
+def has_calls(value: object, *calls: str) -> bool:
+    """Return whether a value, which is to be a store and not its class, has these methods."""
+    return not isinstance(value, type) and all(callable(getattr(value, call, None)) for call in calls)
+
+
 class Cache(Store, Protocol):
     """A store that may forget, and that can be filled without asking: the front of a `TieredStore`.
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
 from gaesess.stores._breaker import Breaker
-from gaesess.stores.base import Cache, Store, Stored, key_expiry
+from gaesess.stores.base import Cache, Store, Stored, has_calls, key_expiry
 
 T = TypeVar("T")
 
@@ -57,8 +57,12 @@ class TieredStore(Store):
         durable: Store,
         *,
         retry_after: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lambda: time.monotonic(),
     ) -> None:
+        if not has_calls(cache, "get", "gets", "add", "cas", "put", "delete"):
+            raise TypeError(f"TieredStore's cache must be a cache, such as a MemcacheStore, got {cache!r}")
+        if not has_calls(durable, "get", "add", "replace", "delete", "delete_expired"):
+            raise TypeError(f"TieredStore's durable store must be a store, such as a DatastoreStore, got {durable!r}")
         self.cache = cache
         self.durable = durable
         self.may_forget = durable.may_forget

@@ -1,5 +1,0 @@
-cpdef bytes dumps(dict data)
-cpdef dict loads(bytes payload)
-cdef bytes _check_and_pack(dict data)
-cdef _check(value, int depth_left)
-cdef bytes _pack(value)
