@@ -56,7 +56,7 @@ from gaesess.stores.tiered import TieredStore
 
 
 class Engine(MemoryStore):
-    """A store that fails when it is told to, and that others write to."""
+    """A store that fails on request, and that others write to."""
 
     may_forget = True
 

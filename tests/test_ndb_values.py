@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
-from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -14,6 +13,7 @@ from google.cloud import ndb
 from google.cloud.ndb.model import User
 from hypothesis import given
 from hypothesis import strategies as st
+from vectors.ndb_names import key
 
 from gaesess.ndb_values import dump_key, dump_model, load_key, load_model
 
@@ -99,10 +99,6 @@ class Pickled(ndb.Model):
 
 class PickledWithin(ndb.Model):
     pickled = ndb.StructuredProperty(Pickled)
-
-
-def key(*path: Any, namespace: str | None = None, database: str | None = None) -> ndb.Key:
-    return ndb.Key(*path, project="project", namespace=namespace, database=database)
 
 
 @pytest.fixture(params=["no context", "legacy data", "no legacy data"])

@@ -82,6 +82,7 @@ MAX_CHUNKS = 20  # browsers keep at least 50 cookies per domain (RFC 6265 sectio
 MAX_U32 = 0xFFFFFFFF
 MAX_U64 = 0xFFFFFFFFFFFFFFFF
 MAX_DEPTH = 64  # containers within containers
+REFRESHES_PER_IDLE_TIMEOUT = 10  # an active session may expire a tenth early, and sends that few cookies more
 MAX_AGE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
 
 _HEADER = struct.Struct(">BBBBIII16s")
@@ -681,9 +682,7 @@ class CookieConfig:
     key: Key
     keys: dict[int, Key]
     cookie_bytes: int
-    lifetime_seconds: int
     idle_seconds: float
-    with_browser: bool
     compress: bool
     asks_store: bool
     clock: Callable[[], float] | None
@@ -702,6 +701,10 @@ class CookieConfig:
         from gaesess import compression  # not in every process
 
         return len(compression.compress(payload)) <= self.cookie_bytes
+
+    def wants_refresh(self, issued: int, now: int) -> bool:
+        """Return whether a session in use, whose token was issued then, needs a new token to not count as idle."""
+        return bool(self.idle_seconds) and now - issued >= self.idle_seconds / REFRESHES_PER_IDLE_TIMEOUT
 
     def set_cookies(self, token: Token, now: int, taken: int) -> list[str]:
         """Return the Set-Cookie values for a token, and deletions of the names that an older one has taken beyond."""
@@ -754,7 +757,8 @@ class CookieSession:
     """The session of one request, as far as it is in its cookie. `session.Session` adds the verbs and the store.
 
     The cookie is parsed on first access. Several threads of a request may use its session: what the first use finds is
-    taken once, saving is done by one of them at a time, and a change that may be too late for it raises SessionClosed.
+    taken once, and saving is done by one of them at a time. A change while it is saved raises SessionClosed, except in
+    the instant in which the save begins.
     """
 
     _state = UNREAD
@@ -771,7 +775,7 @@ class CookieSession:
     _unsaved = False  # it is new, has a new id, or a save has failed on the way
     _retired = False  # a retired key has sealed it
     _passive = False  # this request does not count as a use of it
-    _elsewhere = False  # the store must hear of the next save, or has the session
+    _elsewhere = False  # the next save must go to the store, or the session is there
     _accessed = False
     _closed = OPEN
     _saving = False  # by `save`, in another thread
@@ -923,7 +927,7 @@ class CookieSession:
                 self.start()
 
     def _note(self, data: dict[Hashable, Any], key: Hashable, how: int) -> None:
-        """Note that a key was written. Raises SessionClosed if the save that runs meanwhile may have missed it."""
+        """Note that a key was written. Raises SessionClosed if a save is seen to run meanwhile."""
         while True:
             written = self._written
             if written is None:
@@ -1002,7 +1006,7 @@ class CookieSession:
         if not config.idle_seconds or self._passive:
             return
         now = config.now()
-        if now - self._issued >= config.idle_seconds / REFRESHES_PER_IDLE_TIMEOUT:
+        if config.wants_refresh(self._issued, now):
             self._issued = now
             self._send(self._as_cookie(), now)
 
@@ -1027,9 +1031,6 @@ class CookieSession:
         def _delete_old(self) -> list[str]: ...
         def _save_elsewhere(self, persist: bool, payload: bytes | None = None) -> None: ...
         def _tell_saved(self) -> None: ...
-
-
-REFRESHES_PER_IDLE_TIMEOUT = 10  # an active session may expire a tenth early, and sends that few cookies more
 
 
 # -- response headers

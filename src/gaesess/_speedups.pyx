@@ -24,9 +24,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from gaesess import _core, _headers, events, values
-from gaesess._core import (
-    ASGI, CookieAttributes, HeaderNames, Token, WSGI, compressed, expanded, join_cookie_fields, names_taken,
-)
+from gaesess._core import Token, WSGI, compressed, expanded, names_taken
 from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone, SessionClosed, UnknownKey
 from gaesess.pickling import refuse_keys
 
@@ -1056,9 +1054,8 @@ def write_cookies(str name not None, str text not None, str attributes not None,
 cdef class CookieConfig:
     cdef public object key, keys, clock
     cdef public Py_ssize_t cookie_bytes
-    cdef public int64_t lifetime_seconds
     cdef public double idle_seconds
-    cdef public bint with_browser, compress, asks_store
+    cdef public bint compress, asks_store
     cdef object _cookie
     cdef bytes _name, _before_age, _after_age, _after_age_secure
     cdef Py_ssize_t _chunk_chars
@@ -1094,6 +1091,12 @@ cdef class CookieConfig:
         from gaesess import compression
 
         return len(compression.compress(payload)) <= self.cookie_bytes
+
+    def wants_refresh(self, int64_t issued, int64_t now):
+        return self._wants_refresh(issued, now)
+
+    cdef bint _wants_refresh(self, int64_t issued, int64_t now) noexcept:
+        return self.idle_seconds != 0 and now - issued >= self.idle_seconds / REFRESHES
 
     def set_cookies(self, token, now, taken):
         check_type(Token, token)
@@ -1499,7 +1502,7 @@ cdef class CookieSession:
         if not config.idle_seconds or self._passive:
             return 0
         now = config._now()
-        if now - self._issued >= config.idle_seconds / REFRESHES:
+        if config._wants_refresh(self._issued, now):
             self._issued = now
             self._send(self._as_cookie(), now)
         return 0

@@ -14,7 +14,6 @@ from gaesess._core import (
     MAX_CHUNKS,
     MAX_U32,
     RECORDED,
-    REFRESHES_PER_IDLE_TIMEOUT,
     SECURE,
     SID_BYTES,
     Token,
@@ -281,10 +280,6 @@ class SessionConfig(_impl.CookieConfig):
         """Return whether a request to that path of the URL is no use of its session."""
         return any(path == passive or path.startswith(f"{passive}/") for passive in self.passive_paths)
 
-    def wants_refresh(self, issued: int) -> bool:
-        """Return whether a client must get its token again, which was issued then, as the session is in use."""
-        return bool(self.idle_seconds) and self.now() - issued >= self.idle_seconds / REFRESHES_PER_IDLE_TIMEOUT
-
     def new_token(self, expiration_ts: int | None, ssl_only: bool, keep: Token | None = None) -> Token:
         """Return a new identity that expires at `expiration_ts` (Unix seconds), or like `keep`, or by the lifetime.
 
@@ -312,7 +307,7 @@ class SessionConfig(_impl.CookieConfig):
     # -- the end of sessions
 
     def leaves_tombstone(self, token: Token) -> bool:
-        """Return whether the store must hear of the end of a session: not of one that no client has heard of."""
+        """Return whether the end of a session must be written to the store: not if no client was sent its id."""
         return bool(token.flags & RECORDED) or (self.revocation is not None and token.revision > 0)
 
     def end(self, identities: Iterable[Identity]) -> None:

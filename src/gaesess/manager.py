@@ -11,7 +11,7 @@ from gaesess.config import POSITIONAL, SETTINGS, SessionConfig, near
 from gaesess.errors import InvalidToken
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session
-from gaesess.users import Revocation, UserId, Users, UserSession
+from gaesess.users import UserId, UserSession
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,14 +77,14 @@ class SessionManager:
 
         Raises StoreUnavailable, and ValueError for what is no id.
         """
-        self._revocable()
+        self.config.require_revocable()
         expires, _, raw_sid = _impl.parse_sid(sid)
         if expires > self.now():
             self.config.end([(Token(RECORDED, expires, 0, 0, raw_sid, b""), None)])
 
     def revoke_user(self, user_id: UserId, except_: Session | None = None) -> None:
         """Sign out every session that was bound to this user, but the one given. Raises StoreUnavailable."""
-        users, revocation = self._revocable()
+        users, revocation = self.config.require_revocable()
         kept = except_ if except_ is not None and except_.is_active() else None
         generation = users.revoke(user_id, kept._sid if kept is not None else None)
         revocation.forget_all()
@@ -96,11 +96,8 @@ class SessionManager:
 
         Each of them is looked up. Of more than a thousand only the latest are known. Raises StoreUnavailable.
         """
-        users, _ = self._revocable()
+        users, _ = self.config.require_revocable()
         return users.sessions(user_id)
-
-    def _revocable(self) -> tuple[Users, Revocation]:
-        return self.config.require_revocable()
 
 
 def manager_from(settings: Mapping[str, Any], origin: str) -> SessionManager:

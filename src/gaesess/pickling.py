@@ -9,7 +9,7 @@ from typing import NoReturn
 
 
 def refuse_session(self: object) -> NoReturn:
-    """Raise TypeError: whoever has a session id has the session."""
+    """Raise TypeError: anyone who has a session id has the session."""
     raise TypeError(
         f"a {type(self).__name__} cannot be pickled or copied, because it holds the secret session id; "
         'pass dict(session), or single values such as session["user"], instead'
@@ -17,7 +17,7 @@ def refuse_session(self: object) -> NoReturn:
 
 
 def refuse_keys(self: object) -> NoReturn:
-    """Raise TypeError: whoever has the keys can forge any session."""
+    """Raise TypeError: anyone who has the keys can forge any session."""
     raise TypeError(
         f"a {type(self).__name__} cannot be pickled or copied, because it holds the secret keys; "
         "make one from the settings in each process instead"

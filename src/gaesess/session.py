@@ -488,7 +488,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             return bool(self._cookies)
         if self._unsaved or self._cookies or self._changed_payload() is not None:
             return True
-        return not self._passive and self._config.wants_refresh(self._issued)
+        return not self._passive and self._config.wants_refresh(self._issued, self._config.now())
 
     @modified.setter
     def modified(self, value: bool) -> None:

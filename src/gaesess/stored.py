@@ -594,7 +594,7 @@ def _end_replaced(config: SessionConfig, draft: Draft) -> bool:
     try:
         if version is CONVERTED:
             records.block(old, heir=draft.token)
-            draft.token = draft.token._replace(flags=draft.token.flags | RECORDED)  # the store must hear of its end
+            draft.token = draft.token._replace(flags=draft.token.flags | RECORDED)  # its end must be stored
         elif version is UNRELATED:
             records.end(old)
         else:

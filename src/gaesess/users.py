@@ -73,7 +73,7 @@ class Users:
     def bind(self, user_id: UserId, session: Token, earlier: tuple[int, bytes] | None = None) -> int:
         """Add a session to a user's, and return the generation that it is of: the latest.
 
-        One that was his before, of an `earlier` generation and under that id, is added only if it is not signed out.
+        One that was theirs before, of an `earlier` generation and under that id, is added only if it is not signed out.
         """
 
         def add(user: User) -> User:

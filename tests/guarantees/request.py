@@ -245,7 +245,7 @@ class Request:
         if token:
             assert identity
             assert format_sid(token.expires, False, token.sid) == identity.sid
-            assert token.revision <= identity.saved, "a client is told that something was saved that was not"
+            assert token.revision <= identity.saved, "a client was sent a revision that was not saved"
             assert token.revision >= self.floor or identity is not self.sent, "a client's floor sinks"
             assert header
             self.world.cookies[header] = identity

@@ -21,7 +21,7 @@ KINDS = {
     "store, revocable": {"cookie_only_threshold": 0, "revocable": True},
     "encrypted": {"cookie_only_threshold": 0, "encrypt": True},
 }
-ENDED = [kind for kind in KINDS if kind != "cookie"]  # in which the store hears of the end of an id
+ENDED = [kind for kind in KINDS if kind != "cookie"]  # in which the end of an id is written to the store
 REVOCABLE = [kind for kind in KINDS if "revocable" in kind]
 
 
