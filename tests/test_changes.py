@@ -273,6 +273,13 @@ def test_a_written_key_wins_over_the_other_deletion(session: Session) -> None:
     assert dict(session) == {"count": 2}
 
 
+def test_the_record_keeps_its_order_and_new_keys_come_after_it(session: Session) -> None:
+    names = [f"key {number}" for number in range(20)]
+    session.update(dict.fromkeys(names))
+    data = rebased(session, **{name.replace("key", "other"): None for name in names})
+    assert list(data) == [*LOADED, *[name.replace("key", "other") for name in names], *names]
+
+
 def test_a_deleted_key_stays_deleted(session: Session) -> None:
     del session["count"]
     assert "count" not in rebased(session, count=7)

@@ -648,13 +648,14 @@ def rebase(draft: Draft, record: Record) -> None:
     before = _impl.loads(draft.payload) if draft.payload else {}
     changed = changed_keys(draft.data, before, draft.written)
     data = {} if draft.cleared else fresh
-    for key in changed | data.keys():
-        if key in changed and key in draft.data:
-            data[key] = _replayed(draft, key, before, data)
-        elif key in changed:
-            data.pop(key, None)
-        elif key in draft.data and _same(key, draft.data, data):
+    for key in list(data):
+        if key in changed and key not in draft.data:
+            del data[key]
+        elif key not in changed and key in draft.data and _same(key, draft.data, data):
             data[key] = draft.data[key]  # the application may have it in its hands
+    for key in draft.data:
+        if key in changed:
+            data[key] = _replayed(draft, key, before, data)
     draft.data, draft.payload = data, record.token.payload
     draft.written = {key: ADDED if draft.written.get(key) == ADDED else WRITTEN for key in changed}
 
