@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from gaesess import Session, SessionManager
 
+# Two keys for a site that changes its key: of two random ones, every 256th pair has the same id, and is refused.
+OLD_KEY, NEW_KEY = "the key that signed sessions until a while ago", "the key that signs them from now on, and to come"
+
 
 class Browser:
     """A cookie jar in front of a session manager."""

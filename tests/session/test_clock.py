@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 import pytest
-from browser import Browser, with_session
+from browser import NEW_KEY, OLD_KEY, Browser, with_session
 
 from gaesess import SessionManager, delete_expired_sessions, generate_key
 from gaesess.asgi import SessionMiddleware as ASGIMiddleware
@@ -85,9 +85,9 @@ def test_a_stored_session_that_has_expired_by_that_clock_is_not_loaded(frozen):
 
 
 def test_a_retired_key_is_valid_until_that_clock_says_so(frozen):
-    old, new, until = generate_key(), generate_key(), datetime.fromtimestamp(NOW + 60, timezone.utc)
-    browser = with_session(SessionManager(old), user="ada")
-    rotated = SessionManager(new, retired_keys=[(old, until)])
+    until = datetime.fromtimestamp(NOW + 60, timezone.utc)
+    browser = with_session(SessionManager(OLD_KEY), user="ada")
+    rotated = SessionManager(NEW_KEY, retired_keys=[(OLD_KEY, until)])
     frozen(59)
     assert browser.copy(rotated).send().is_active()
     frozen(60)

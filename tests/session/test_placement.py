@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from browser import Browser
+from browser import NEW_KEY, OLD_KEY, Browser
 
-from gaesess import Home, SessionTooLarge, _impl, generate_key, values
+from gaesess import Home, SessionTooLarge, _impl, values
 from gaesess._core import POINTER, RECORDED
 from gaesess.stores.base import MAX_RECORD_BYTES, record_key
 from gaesess.stores.memory import MemoryStore
@@ -143,15 +143,14 @@ def test_revision_counts_the_saves(browser):
 
 
 def test_retired_key_still_reads_and_the_new_one_seals(make_manager):
-    old_key, new_key = generate_key(), generate_key()
-    browser = Browser(make_manager(cookie_key=old_key))
+    browser = Browser(make_manager(cookie_key=OLD_KEY))
     with browser.request() as session:
         session["filler"] = BIG
-    browser.manager = make_manager(cookie_key=new_key, retired_keys=[old_key])
+    browser.manager = make_manager(cookie_key=NEW_KEY, retired_keys=[OLD_KEY])
     with browser.request() as session:
         assert session["filler"] == BIG
         session["note"] = 1
-    browser.manager = make_manager(cookie_key=new_key)
+    browser.manager = make_manager(cookie_key=NEW_KEY)
     assert browser.data() == {"filler": BIG, "note": 1}
 
 

@@ -3,11 +3,12 @@
 from datetime import datetime, timezone
 
 import pytest
+from browser import NEW_KEY as NEW
+from browser import OLD_KEY as OLD
 from browser import Browser
 
-from gaesess import Home, StoreUnavailable, generate_key
+from gaesess import Home, StoreUnavailable
 
-OLD, NEW = generate_key(), generate_key()
 BIG = "x" * 5000
 HOMES = pytest.mark.parametrize("filler", ["", BIG], ids=["cookie", "store"])
 BOTH = pytest.mark.parametrize("encrypt", [False, True], ids=["signed", "encrypted"])

@@ -7,9 +7,9 @@ from contextlib import suppress
 from itertools import permutations
 
 import pytest
-from browser import with_session
+from browser import NEW_KEY, OLD_KEY, with_session
 
-from gaesess import Conflict, SessionTerminated, StoreUnavailable, generate_key
+from gaesess import Conflict, SessionTerminated, StoreUnavailable
 from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
 
@@ -383,9 +383,8 @@ def test_a_new_id_that_overlaps_with_the_sign_out_of_the_user_everywhere_else_is
 
 
 def test_both_succeed_while_the_key_is_rotated(make_manager):
-    old_key, new_key = generate_key(), generate_key()
-    browser = with_session(make_manager(cookie_key=old_key, cookie_only_threshold=0), cart="tea")
-    rotated = make_manager(cookie_key=new_key, retired_keys=[old_key], cookie_only_threshold=0)
+    browser = with_session(make_manager(cookie_key=OLD_KEY, cookie_only_threshold=0), cart="tea")
+    rotated = make_manager(cookie_key=NEW_KEY, retired_keys=[OLD_KEY], cookie_only_threshold=0)
     sign_ins = [begin_to_sign_in(browser.copy(rotated), number) for number in range(2)]
     answers = [browser.copy(rotated), browser.copy(rotated)]
     for answer, sign_in in zip(answers, sign_ins, strict=True):
