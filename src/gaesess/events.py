@@ -66,7 +66,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 
 def wanted(name: str) -> bool:
     """Return whether anybody would hear of an event of that name: to ask before a frequent one is made."""
-    return bool(_listeners) or _logger().isEnabledFor(LEVELS[name])
+    return bool(_listeners) or (_log or _logger()).isEnabledFor(LEVELS[name])
 
 
 def emit(name: str, message: str, **fields: object) -> None:

@@ -44,8 +44,8 @@ class SessionMiddleware:
         self._config = self.manager.config
         self._has_passive_paths = bool(self._config.passive_paths)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, *send: Any) -> Iterable[bytes]:
-        if send:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, send: Any = None) -> Iterable[bytes]:
+        if send is not None:
             raise TypeError("this middleware is for WSGI, and was called by ASGI: use gaesess.asgi.SessionMiddleware")
         passive = self._has_passive_paths and self._config.is_passive(_path(environ))
         session = environ[ENVIRON_KEY] = Session(self._config, environ.get("HTTP_COOKIE"), passive)
