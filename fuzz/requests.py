@@ -510,7 +510,7 @@ class Request:
         if session is not None:
             if self.script and self.script[0][0] == "do":
                 self.perform(self.script[0])  # too late
-            world.note("after", *(getattr(session, field) for field in FIELDS))
+            world.note("after", session._written or {}, *(getattr(session, field) for field in FIELDS))
             if session._sid:
                 world.sids.append(_core.format_sid(session._expires, False, session._sid))
         if self.set_cookies:
@@ -526,8 +526,8 @@ class Request:
 
 
 FIELDS = [
-    *["_state", "_flags", "_expires", "_issued", "_revision", "_sid", "_payload", "_data", "_written", "_cleared"],
-    *["_exposed", "_unsaved", "_retired", "_passive", "_elsewhere", "_accessed", "_closed", "_taken", "_cookies"],
+    *["_state", "_flags", "_expires", "_issued", "_revision", "_sid", "_payload", "_data", "_cleared"],
+    *["_exposed", "_unsaved", "_retired", "_passive", "_elsewhere", "_accessed", "_left", "_taken", "_cookies"],
 ]
 
 

@@ -627,9 +627,14 @@ def write_cookies(name: str, text: str, attributes: str, chunk_chars: int) -> li
     return written
 
 
-def join_cookie_fields(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return the Cookie header of a request by ASGI; over HTTP/2 it may come in parts (RFC 9113 section 8.2.3)."""
-    return b"; ".join([value for name, value in headers if name == b"cookie"]).decode("latin-1")
+def header_text(header: str | Iterable[tuple[bytes, bytes]]) -> str:
+    """Return a Cookie header as text.
+
+    By ASGI it is one of a request's headers, and over HTTP/2 it may come in parts (RFC 9113 section 8.2.3).
+    """
+    if isinstance(header, str):
+        return str.__str__(header)  # not a subclass
+    return b"; ".join([value for name, value in header if name == b"cookie"]).decode("latin-1")
 
 
 class CookieAttributes(NamedTuple):
@@ -744,11 +749,6 @@ QUICK = 1  # only the cache must get it
 ADDED = 2  # only added to: the difference is replayed
 WRITTEN = 3
 
-# Whether it takes changes.
-OPEN = 0
-CLOSING = 1  # not now: it is saved for the response headers, and open again if that fails
-LEFT = 2  # never again
-
 TOO_LATE = "the session cannot be changed any more: it is being saved, or the response headers have gone out"
 _NO_DATA: dict[Hashable, Any] = {}
 
@@ -756,9 +756,8 @@ _NO_DATA: dict[Hashable, Any] = {}
 class CookieSession:
     """The session of one request, as far as it is in its cookie. `session.Session` adds the verbs and the store.
 
-    The cookie is parsed on first access. Several threads of a request may use its session: what the first use finds is
-    taken once, and saving is done by one of them at a time. A change while it is saved raises SessionClosed, except in
-    the instant in which the save begins.
+    The cookie is parsed on first access. Several threads of a request may use its session: the first use and every
+    change take place as a whole, one after the other, under the lock. While it is saved a change raises SessionClosed.
     """
 
     _state = UNREAD
@@ -777,17 +776,17 @@ class CookieSession:
     _passive = False  # this request does not count as a use of it
     _elsewhere = False  # the next save must go to the store, or the session is there
     _accessed = False
-    _closed = OPEN
-    _saving = False  # by `save`, in another thread
+    _saving = False  # and takes no change meanwhile
+    _left = False  # its headers are out, or its request has failed: it takes no change any more
     _taken = 0  # how many cookie names the client has of ours
     _cookies: list[str] | None = None  # the Set-Cookie values to send, as of now
-    _lock: Any = None
 
     def __init__(
         self, config: Any, cookie_header: str | Iterable[tuple[bytes, bytes]] | None, passive: bool = False
     ) -> None:
         self._config: Any = config
         self._cookie_header = cookie_header  # until it is looked at
+        self._lock = threading.RLock()  # gevent's, where it is patched in
         if passive:
             self._passive = True
 
@@ -835,56 +834,41 @@ class CookieSession:
 
     def _load(self) -> None:
         """Read the session at its first use."""
-        if self._state == UNREAD:
-            self._verify()
-        if self._state != VERIFIED:
-            return
-        try:
-            if self._config.asks_store:
-                with self._exclusive():
-                    if self._state == VERIFIED:
-                        self._activate()
+        with self._lock:
+            if self._state == UNREAD:
+                self._verify()
+            if self._state != VERIFIED:
                 return
-            if self._flags & POINTER:
-                raise RecordGone("token points into a store, and there is none")
-            data = loads(self._payload)
-        except InvalidToken as error:
-            with self._exclusive():
-                if self._state != VERIFIED:  # another thread was here meanwhile
-                    return
+            try:
+                if self._config.asks_store:
+                    self._activate()
+                elif self._flags & POINTER:
+                    raise RecordGone("token points into a store, and there is none")
+                else:
+                    self._data, self._state = loads(self._payload), ACTIVE
+            except InvalidToken as error:
                 self._state = INACTIVE
-            self._refuse(error)
-            return
-        with self._exclusive():
-            if self._state == VERIFIED:
-                self._data, self._state = data, ACTIVE
+                self._refuse(error)
 
     def _verify(self) -> None:
         """Look at the Cookie header."""
         config: CookieConfig = self._config
-        header = self._cookie_header
-        if header is not None and not isinstance(header, str):
-            header = join_cookie_fields(header)
-        token, taken, key_id, refused = None, 0, config.key.id, None
+        header, state, refused = self._cookie_header, INACTIVE, None
         if header is not None:
+            header = header_text(header)
             now = config.now()
             try:
                 found = unseal_cookies(config.keys, header, config.cookie.name, now)
                 if found:
                     if config.idle_seconds and found[0].issued + config.idle_seconds <= now:
                         raise ExpiredToken("token has been idle for too long")
-                    token, taken, key_id = expanded(found[0]), found[1], found[2]
+                    self._set_token(expanded(found[0]))
+                    self._taken, self._retired, state = found[1], found[2] != config.key.id, VERIFIED
             except InvalidToken as error:
-                taken, refused = names_taken(header, config.cookie.name), error
-        has_old = header is not None and config.asks_store and self._find_old(header)
-        with self._exclusive():
-            if self._state != UNREAD:  # another thread was here meanwhile
-                return
-            self._cookie_header, self._taken = None, taken
-            if token is not None:
-                self._set_token(token)
-                self._retired = key_id != config.key.id
-            self._state = INACTIVE if token is None and not has_old else VERIFIED
+                self._taken, refused = names_taken(header, config.cookie.name), error
+            if config.asks_store and self._find_old(header):
+                state = VERIFIED
+        self._cookie_header, self._state = None, state  # from here on other threads see what was found
         if refused is not None:
             self._refuse(refused)
 
@@ -899,44 +883,42 @@ class CookieSession:
     # writing
 
     def __setitem__(self, key: Hashable, value: Any) -> None:
-        data = self._writable()
-        data[key] = value
-        if type(value) not in PLAIN:
-            self._exposed = True
-        self._note(data, key, WRITTEN)
+        with self._changing():
+            self._writable()[key] = value
+            self._note(key, WRITTEN)
+            if type(value) not in PLAIN:
+                self._exposed = True
 
     def __delitem__(self, key: Hashable) -> None:
         if key not in self._view():
             raise KeyError(key)
-        data = self._writable()
-        del data[key]
-        self._note(data, key, WRITTEN)
+        with self._changing():
+            if key not in self._view():  # another thread has deleted it
+                raise KeyError(key)
+            del self._writable()[key]
+            self._note(key, WRITTEN)
+
+    def _changing(self) -> Any:
+        """Return the lock for a change; while another thread saves, raise SessionClosed at once."""
+        self._check_open()
+        return self._lock
+
+    def _check_open(self) -> None:
+        if self._left or self._saving:
+            raise SessionClosed(TOO_LATE)
 
     def _writable(self) -> dict[Hashable, Any]:
         """Return the data for a change, which `_note` must follow; where there is no session, start one."""
-        if self._closed or self._saving:
-            raise SessionClosed(TOO_LATE)
+        self._check_open()
         self._view()
         if self._state != ACTIVE:
-            self._begin()
+            self.start()
         return self._data
 
-    def _begin(self) -> None:
-        with self._exclusive():
-            if self._state in (INACTIVE, TERMINATED):
-                self.start()
-
-    def _note(self, data: dict[Hashable, Any], key: Hashable, how: int) -> None:
-        """Note that a key was written. Raises SessionClosed if a save is seen to run meanwhile."""
-        while True:
-            written = self._written
-            if written is None:
-                written = self._written = {}
-            written[key] = how
-            if self._written is written:  # else a save has taken it meanwhile
-                break
-        if self._closed or self._saving or self._data is not data:
-            raise SessionClosed(TOO_LATE)
+    def _note(self, key: Hashable, how: int) -> None:
+        if self._written is None:
+            self._written = {}
+        self._written[key] = how
 
     # saving
 
@@ -946,25 +928,19 @@ class CookieSession:
         For middleware, when the headers must go out. Raises StoreUnavailable, SessionTooLarge, SessionTerminated, or
         TypeError or ValueError for data that a session cannot hold: then no response may say that they were saved.
         """
-        if self._state != ACTIVE or not self._accessed:
-            return self.abandon()
-        if self._closed == OPEN:
-            self._closed = CLOSING
-        try:
-            if self._elsewhere or self._lock is not None:
-                with self._exclusive():
-                    self._save()
-            else:
+        with self._lock:
+            if self._state != ACTIVE or not self._accessed:
+                return self.abandon()
+            self._saving = True
+            try:
                 self._save()
-        except BaseException:
-            if self._closed == CLOSING:
-                self._closed = OPEN
-            raise
-        return self._cookies or []
+                return self.abandon()
+            finally:
+                self._saving = False
 
     def abandon(self) -> list[str]:
         """Close the session without saving it, and return the Set-Cookie values for what was saved or ended before."""
-        self._closed = LEFT
+        self._left = True
         return self._cookies or []
 
     def _save(self, persist: bool = False) -> None:
@@ -1020,8 +996,8 @@ class CookieSession:
         return Token(self._flags, self._expires, self._issued, self._revision, self._sid, payload)
 
     def _exclusive(self) -> Any:
-        """Return the session's lock, made when it is first needed."""
-        return self._lock or vars(self).setdefault("_lock", threading.RLock())  # gevent's, where it is patched in
+        """Return the lock of whoever works on more than one part of the session."""
+        return self._lock
 
     if TYPE_CHECKING:  # by `session.Session`
 

@@ -2,8 +2,10 @@
 # cython: nonecheck=True, annotation_typing=False, freethreading_compatible=True
 """The compiled mirror of `_core.py`: same names, same order of checks, same results and errors. Read that one first.
 
-Only the text of a TypeError for an argument may differ. `str` and `bytes` in a signature take exactly that type. What the
-twin does under a session's lock is done here in a critical section: at once, without another thread in between.
+Only the text of a TypeError for an argument may differ. `str` and `bytes` in a signature take exactly that type.
+
+What the twin does under a session's lock is done here without it where no other thread can come in between: where there
+is a GIL, nobody has needed the lock yet, and no Python code is called on the way.
 """
 
 import os
@@ -24,7 +26,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from gaesess import _core, _headers, events, values
-from gaesess._core import Token, WSGI, compressed, expanded, names_taken
+from gaesess._core import Token, WSGI, compressed, expanded, header_text, names_taken
 from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone, SessionClosed, UnknownKey
 from gaesess.pickling import refuse_keys
 
@@ -112,9 +114,6 @@ cdef enum:
     INACTIVE = 2
     ACTIVE = 3
     TERMINATED = 4
-    OPEN = 0
-    CLOSING = 1
-    LEFT = 2
     WRITTEN = 3
     NO_DIGIT = 1 << 24
     ONE_BYTE_KIND = 1  # PyUnicode_1BYTE_KIND: Latin-1, as all header text is (PEP 3333)
@@ -129,9 +128,8 @@ assert (
     == (_core.SIGNED, _core.ENCRYPTED, _core.POINTER, _core.ZLIB, _core.BROWSER, _core.SECURE, _core.KNOWN_FLAGS,
         _core.MAX_CHUNKS, _core._COUNT_CHARS, _core.MAX_DEPTH)
 )
-assert (UNREAD, VERIFIED, INACTIVE, ACTIVE, TERMINATED, OPEN, CLOSING, LEFT, WRITTEN) == (
-    _core.UNREAD, _core.VERIFIED, _core.INACTIVE, _core.ACTIVE, _core.TERMINATED, _core.OPEN, _core.CLOSING, _core.LEFT,
-    _core.WRITTEN)
+assert (UNREAD, VERIFIED, INACTIVE, ACTIVE, TERMINATED, WRITTEN) == (
+    _core.UNREAD, _core.VERIFIED, _core.INACTIVE, _core.ACTIVE, _core.TERMINATED, _core.WRITTEN)
 
 cdef const char *HEX = b"0123456789abcdef"
 cdef const char *DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -1077,7 +1075,7 @@ cdef class CookieConfig:
     def now(self):
         return self._now()
 
-    cdef int64_t _now(self) except -1:
+    cdef int64_t _now(self) except? -1:
         if self.clock is not None:
             return int(self.clock())
         return system_clock() if time.time is SYSTEM_TIME else int(time.time())
@@ -1207,8 +1205,8 @@ cdef class CookieSession:
     cdef public list _cookies
     cdef public bytes _sid, _payload
     cdef public int64_t _expires, _issued, _revision
-    cdef public int _state, _flags, _taken, _closed
-    cdef public bint _saving, _cleared, _exposed, _unsaved, _retired, _passive, _elsewhere, _accessed
+    cdef public int _state, _flags, _taken
+    cdef public bint _saving, _left, _cleared, _exposed, _unsaved, _retired, _passive, _elsewhere, _accessed
 
     def __cinit__(self):
         self._data, self._sid, self._payload = NO_DATA, b"", b""
@@ -1265,38 +1263,45 @@ cdef class CookieSession:
         self._read()
 
     cdef int _read(self) except -1:
-        cdef dict data
-        if self._state == UNREAD:
-            self._look()
+        cdef bint alone = self._lock is None and not self._config.asks_store and not WITHOUT_GIL
+        if not (alone and self._read_once(True)):
+            with self._exclusive():
+                self._read_once(False)
+        return 0
+
+    cdef bint _read_once(self, bint alone) except -1:
+        """Read the session; return False if another thread needs the lock meanwhile, which only may be if `alone`."""
+        cdef dict data = None
+        refused = None
+        if self._state == UNREAD and not self._look(alone):
+            return False
         if self._state != VERIFIED:
-            return 0
+            return True
         try:
             if self._config.asks_store:
-                with self._exclusive():
-                    if self._state == VERIFIED:
-                        self._activate()
-                return 0
+                self._activate()
+                return True
             if self._flags & POINTER:
                 raise RecordGone("token points into a store, and there is none")
             data = load(self._payload)
         except InvalidToken as error:
-            with cython.critical_section(self):
-                if self._state != VERIFIED:  # another thread was here meanwhile
-                    return 0
-                self._state = INACTIVE
-            self._refuse(error)
-            return 0
-        with cython.critical_section(self):
-            if self._state == VERIFIED:
-                self._data = data
-                self._state = ACTIVE
-        return 0
+            refused = error
+        if alone and self._lock is not None:
+            return False
+        if self._state != VERIFIED:  # another thread has read it meanwhile
+            return True
+        if refused is None:
+            self._data = data
+        self._state = ACTIVE if refused is None else INACTIVE
+        if refused is not None:
+            self._refuse(refused)
+        return True
 
     def _verify(self):
-        self._look()
+        self._look(False)
 
-    cdef int _look(self) except -1:
-        """Look at the Cookie header."""
+    cdef bint _look(self, bint alone) except -1:
+        """Look at the Cookie header; return as `_read_once` does."""
         cdef CookieConfig config = self._config
         cdef Fields fields
         cdef int taken = 0
@@ -1304,9 +1309,9 @@ cdef class CookieSession:
         cdef bint has_old = False, retired
         cdef int64_t now
         header, refused = self._cookie_header, None
+        if header is not None and type(header) is not str:
+            header = cookie_field(header)
         if header is not None:
-            if type(header) is not str:
-                header = cookie_field(header)
             now = config._now()
             try:
                 found = self._open(header, now, &fields, &taken)
@@ -1320,22 +1325,22 @@ cdef class CookieSession:
                 found, refused = None, error
                 header = as_text(header)
                 taken = names_taken(header, config._cookie.name)
-        if header is not None and config.asks_store:
-            has_old = self._find_old(as_text(header))
+            has_old = config.asks_store and self._find_old(as_text(header))
         retired = found is not None and fields.key_id != own_key(config.key).id
-        with cython.critical_section(self):
-            if self._state != UNREAD:  # another thread was here meanwhile
-                return 0
-            self._cookie_header, self._taken = None, taken
-            if found is not None:
-                self._flags = fields.flags
-                self._expires, self._issued, self._revision = fields.expires, fields.issued, fields.revision
-                self._sid, self._payload = <bytes> found[0], <bytes> found[1]
-                self._retired = retired
-            self._state = INACTIVE if found is None and not has_old else VERIFIED
+        if alone and self._lock is not None:
+            return False
+        if self._state != UNREAD:  # another thread was here meanwhile
+            return True
+        if found is not None:
+            self._flags = fields.flags
+            self._expires, self._issued, self._revision = fields.expires, fields.issued, fields.revision
+            self._sid, self._payload = <bytes> found[0], <bytes> found[1]
+            self._retired = retired
+        self._cookie_header, self._taken = None, taken
+        self._state = INACTIVE if found is None and not has_old else VERIFIED
         if refused is not None:
             self._refuse(refused)
-        return 0
+        return True
 
     cdef tuple _open(self, header, int64_t now, Fields *fields, int *taken):
         cdef bytes name = self._config._name
@@ -1364,76 +1369,102 @@ cdef class CookieSession:
     # writing
 
     def __setitem__(self, key, value):
-        cdef dict data = self._changeable()
-        PyDict_SetItem(data, key, value)
+        self._check()
+        self._seen()
+        if self._is_alone(key):
+            self._set(key, value)
+            return
+        with self._exclusive():
+            self._writable()
+            self._set(key, value)
+
+    cdef int _set(self, key, value) except -1:
+        cdef dict written = self._notes()
+        cdef PyObject *old = PyDict_GetItemWithError(self._data, key)
+        replaced = None if old is NULL else <object> old  # kept until the end: it might call Python when it goes
+        self._check()
+        PyDict_SetItem(self._data, key, value)
+        PyDict_SetItem(written, key, WRITTEN)
         if not is_plain(type(value)):
             self._exposed = True
-        self._noted(data, key, WRITTEN)
+        return 0
 
     def __delitem__(self, key):
-        cdef dict data
         if key not in self._seen():
             raise KeyError(key)
-        data = self._changeable()
-        del data[key]
-        self._noted(data, key, WRITTEN)
-
-    def _writable(self):
-        return self._changeable()
-
-    cdef inline dict _changeable(self):
-        if self._closed or self._saving:
-            raise SessionClosed(TOO_LATE)
-        self._seen()
-        if self._state != ACTIVE:
-            self._begin()
-        return self._data
-
-    def _begin(self):
+        self._check()
+        if self._is_alone(key):
+            self._delete(key)
+            return
         with self._exclusive():
-            if self._state == INACTIVE or self._state == TERMINATED:
-                self.start()
+            if key not in self._seen():  # another thread has deleted it
+                raise KeyError(key)
+            self._delete(key)
 
-    def _note(self, data, key, how):
-        self._noted(data, key, how)
+    cdef int _delete(self, key) except -1:
+        cdef dict written = self._notes()
+        deleted = self._data.get(key)  # kept until the end, as above
+        self._check()
+        del self._data[key]
+        PyDict_SetItem(written, key, WRITTEN)
+        return 0
 
-    cdef int _noted(self, dict data, key, how) except -1:
-        cdef dict written
-        while True:
-            written = self._written
-            if written is None:
-                written = self._written = {}
-            PyDict_SetItem(written, key, how)
-            if self._written is written:  # else a save has taken it meanwhile
-                break
-        if self._closed or self._saving or self._data is not data:
+    cdef inline bint _is_alone(self, key):
+        """Return whether a change of this key can be made without the lock: it calls no Python code."""
+        return type(key) is str and self._lock is None and self._state == ACTIVE and not WITHOUT_GIL
+
+    def _changing(self):
+        self._check()
+        return self._exclusive()
+
+    def _check_open(self):
+        self._check()
+
+    cdef inline int _check(self) except -1:
+        if self._left or self._saving:
             raise SessionClosed(TOO_LATE)
         return 0
+
+    def _writable(self):
+        self._check()
+        self._seen()
+        if self._state != ACTIVE:
+            self.start()
+        return self._data
+
+    def _note(self, key, how):
+        PyDict_SetItem(self._notes(), key, how)
+
+    cdef dict _notes(self):
+        if self._written is None:
+            written = {}  # to make it may collect garbage, and so let another thread in
+            if self._written is None:
+                self._written = written
+        return self._written
 
     # saving
 
     def commit(self):
+        if self._lock is None and not WITHOUT_GIL:
+            return self._commit()
+        with self._exclusive():
+            return self._commit()
+
+    cdef list _commit(self):
         if self._state != ACTIVE or not self._accessed:
-            return self._left()
-        if self._closed == OPEN:
-            self._closed = CLOSING
+            return self._close()
+        self._saving = True
         try:
-            if self._elsewhere or self._lock is not None:
-                with self._exclusive():
-                    self._store(False)
-            else:
-                self._store(False)
-        except BaseException:
-            if self._closed == CLOSING:
-                self._closed = OPEN
-            raise
-        return self._cookies or []
+            self._store(False)
+            return self._close()
+        finally:
+            self._saving = False
 
     def abandon(self):
-        return self._left()
+        return self._close()
 
-    cdef list _left(self):
-        self._closed = LEFT
+    cdef list _close(self):
+        self._left = True
         return self._cookies or []
 
     def _save(self, persist=False):
@@ -1525,13 +1556,19 @@ cdef class CookieSession:
         return self._lock
 
 
-cdef object cookie_field(headers):
-    """Return the Cookie header of a request by ASGI as bytes, None if there is none."""
+cdef object cookie_field(header):
+    """Return the Cookie header of a request by ASGI, as bytes; of anything unusual its text, as the twin finds it."""
     cdef bytes found = None
-    for field in headers:
-        name, value = field
-        if type(name) is bytes and PyBytes_GET_SIZE(name) == 6 and memcmp(PyBytes_AS_STRING(name), b"cookie", 6) == 0:
-            found = bytes(value) if found is None else found + b"; " + value
+    if type(header) is not list:
+        return header_text(header)
+    for field in <list> header:
+        if type(field) is not tuple or PyTuple_GET_SIZE(field) != 2:
+            return header_text(header)
+        name, value = <tuple> field
+        if type(name) is not bytes or type(value) is not bytes:
+            return header_text(header)
+        if PyBytes_GET_SIZE(name) == 6 and memcmp(PyBytes_AS_STRING(name), b"cookie", 6) == 0:
+            found = <bytes> value if found is None else found + b"; " + <bytes> value
     return b"" if found is None else found
 
 
@@ -1546,8 +1583,10 @@ def with_session(headers, list cookies not None, names):
     cdef bint has_private = False, has_vary = False
     cdef Py_ssize_t size
     set_cookie, private, vary = names
-    for name, _ in result:
-        size = len(name)
+    for pair in result:
+        if type(pair) is not tuple or PyTuple_GET_SIZE(pair) != 2:
+            return _core.with_session(result, cookies, names)
+        size = len((<tuple> pair)[0])
         if size == 4:
             has_vary = True
         elif size == 13:

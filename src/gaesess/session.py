@@ -22,14 +22,11 @@ from gaesess import _impl, events
 from gaesess._core import (
     ACTIVE,
     ADDED,
-    CLOSING,
     INACTIVE,
-    OPEN,
     POINTER,
     QUICK,
     SECURE,
     TERMINATED,
-    TOO_LATE,
     UNREAD,
     VERIFIED,
     WRITTEN,
@@ -38,7 +35,6 @@ from gaesess._core import (
 from gaesess.errors import (
     InvalidToken,
     RecordGone,
-    SessionClosed,
     SessionTerminated,
     SessionTooLarge,
     StoreUnavailable,
@@ -46,7 +42,6 @@ from gaesess.errors import (
 from gaesess.pickling import refuse_session
 from gaesess.stored import CONVERTED, UNRELATED, Attempt, Draft, History, Identity, changed_keys, save, save_quick
 from gaesess.users import USER_KEY, Binding, UserId, checked, rebound
-from gaesess.values import PLAIN
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -164,15 +159,33 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         self.update(other)
         return self
 
+    def setdefault(self, key: Hashable, default: Any = None) -> Any:
+        """Return a value; if the key is missing, set it to `default`, and return that."""
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            with self._changing():
+                value = self.get(key, _MISSING)  # another thread may have set it
+                if value is _MISSING:
+                    self[key] = value = default
+        return value
+
+    def update(self, /, *others: Any, **changes: Any) -> None:
+        """Set the values of another mapping, or of pairs of key and value, and of keyword arguments."""
+        new = dict(*others, **changes)
+        if new:
+            with self._changing():
+                for key, value in new.items():
+                    self[key] = value
+
     def clear(self) -> None:
         """Delete every key; the session itself goes on."""
-        self._view()
-        if self._state == ACTIVE:
-            data = self._writable()
-            self._cleared = True
-            for key in list(data):
-                data.pop(key, None)
-                self._note(data, key, WRITTEN)
+        if self.is_active():
+            with self._changing():
+                data = self._writable()
+                self._cleared = True
+                for key in list(data):
+                    del data[key]
+                    self._note(key, WRITTEN)
 
     def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
         """Delete a key and return its value, or `default` if it is missing.
@@ -183,11 +196,11 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
     def popitem(self) -> tuple[Hashable, Any]:
         """Delete the key that was added last, and return it and its value. Raises KeyError if there is none."""
-        key = next(reversed(self), _GONE)
-        value = self._pop(key, _GONE, WRITTEN)
-        if value is _GONE:  # or another thread has taken it
-            raise KeyError("popitem(): session is empty")
-        return key, value
+        if self:
+            with self._changing():
+                for key in reversed(self):
+                    return key, self._pop(key, None, WRITTEN)
+        raise KeyError("popitem(): session is empty")
 
     def pop_quick(self, key: Hashable, default: Any = None) -> Any:
         """Like `pop`, but for a session in the store only its cache is written until something else is saved.
@@ -202,9 +215,10 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
         Fast, and lost if the cache loses it or an overlapping request saves.
         """
-        how = self._quick(key)
-        self[key] = value
-        self._note(self._data, key, how)
+        with self._changing():
+            how = self._quick(key)
+            self[key] = value
+            self._note(key, how)
 
     def increment(self, key: Hashable, n: int = 1) -> None:
         """Add `n` to an integer; a missing one starts at 0.
@@ -225,29 +239,26 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         self._add(key, [item])
 
     def _add(self, key: Hashable, amount: Any) -> None:
-        self._writable()
-        with self._exclusive():
-            data = self._writable()
-            value = data.get(key, type(amount)())
+        with self._changing():
+            value = self._writable().get(key, type(amount)())
             if type(value) is not type(amount):
                 wanted, found = type(amount).__name__, type(value).__name__
                 raise TypeError(f"session[{key!r}] must be {wanted} to add to it, got {found}")
-            value += amount
             how = (self._written or {}).get(key, ADDED)
+            value += amount
             self[key] = value
-            self._note(data, key, ADDED if how == ADDED and not self._cleared else WRITTEN)
+            self._note(key, ADDED if how == ADDED and not self._cleared else WRITTEN)
 
     def _pop(self, key: Hashable, default: Any, how: int) -> Any:
         if key in self:
-            if how == QUICK:
-                how = self._quick(key)
-            data = self._writable()
-            value = data.pop(key, _GONE)
-            if value is not _GONE:  # else another thread has taken it
-                if type(value) not in PLAIN:
-                    self._exposed = True
-                self._note(data, key, how)
-                return value
+            with self._changing():
+                if key in self:  # else another thread has taken it
+                    if how == QUICK:
+                        how = self._quick(key)
+                    value = self[key]
+                    del self[key]
+                    self._note(key, how)
+                    return value
         if default is _MISSING and self.dict_pop:
             raise KeyError(key)
         return None if default is _MISSING else default
@@ -264,9 +275,8 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         `expiration_ts` is its absolute end in Unix seconds, by default the middleware's lifetime from now; 0 lets the
         cookie expire with the browser. Raises ValueError for a time that is over.
         """
-        self._check_open()
         token = self._config.new_token(expiration_ts, ssl_only)
-        with self._exclusive():
+        with self._changing():
             self._check_open()
             is_over = self._state in (INACTIVE, TERMINATED)  # by then it is known elsewhere
             ended = [*(self._ended or ()), *([] if is_over else self._identities())]
@@ -287,8 +297,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         for `SessionManager.load`, and so a copy of the cookie stays valid. After StoreUnavailable the cookie is deleted
         all the same, and the record ends with the next call that succeeds.
         """
-        self._check_open()
-        with self._exclusive():
+        with self._changing():
             self._check_open()
             identities = self._identities()
             if clear_data:
@@ -307,13 +316,12 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         The old record ends once the new one is saved. The expiry stays unless `expiration_ts` (Unix seconds) is given,
         and an inactive session is started if it is, and else left alone.
         """
-        self._check_open()
-        if not self.is_active():
-            if expiration_ts is not None:
-                self.start(expiration_ts)
-            return
-        with self._exclusive():
+        with self._changing():
             self._check_open()
+            if not self.is_active():
+                if expiration_ts is not None:
+                    self.start(expiration_ts)
+                return
             old = self._token()
             token = self._config.new_token(expiration_ts, bool(old.flags & SECURE), keep=old)
             if self._version is not None or self._config.leaves_tombstone(old):
@@ -328,8 +336,9 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         RuntimeError without the setting `revocable`, TypeError for another type of id.
         """
         self._config.require_revocable()
-        self._writable()
-        self._bind((checked(user_id), None))
+        with self._changing():
+            self._writable()
+            self._bind((checked(user_id), None))
 
     def save(self, persist_even_if_using_cookie: bool = False) -> None:
         """Save now what is saved anyway when the headers go out: to know early that it was.
@@ -337,16 +346,14 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         `persist_even_if_using_cookie` also writes a session that is in its cookie to the store, for
         `SessionManager.load`.
         """
-        self._check_open(waits=True)
-        if not self.is_active():
-            return
-        with self._exclusive():  # one after the other
+        with self._exclusive():
             self._check_open()
-            self._saving = True
-            try:
-                self._save(persist_even_if_using_cookie)
-            finally:
-                self._saving = False
+            if self.is_active():
+                self._saving = True
+                try:
+                    self._save(persist_even_if_using_cookie)
+                finally:
+                    self._saving = False
 
     def ensure_data_loaded(self) -> None:
         """Read the session now."""
@@ -362,10 +369,6 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     def _bind(self, binding: Binding) -> None:
         self._binding = binding
         self._elsewhere = True
-
-    def _check_open(self, *, waits: bool = False) -> None:
-        if self._closed or (self._saving and not waits):
-            raise SessionClosed(TOO_LATE)
 
     def _token(self) -> Token:
         return Token(self._flags, self._expires, self._issued, self._revision, self._sid, b"")
@@ -387,8 +390,9 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
     def read_waits(self) -> bool:
         """Return whether the first use would wait for the store."""
-        if self._state == UNREAD:
-            self._verify()
+        with self._exclusive():
+            if self._state == UNREAD:
+                self._verify()
         if self._state != VERIFIED:
             return False
         revocation = self._config.revocation
@@ -405,18 +409,19 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             self._outage = error
 
     def close(self) -> bool:
-        """Close the session to changes. Returns True if `commit` needs the store: then commit in a thread.
+        """Close the session to changes. Returns True if `commit` may have to wait: then commit in a thread.
 
         Raises TypeError or ValueError as `commit` does.
         """
-        if self._closed == OPEN:
-            self._closed = CLOSING
+        lock = self._exclusive()
+        if not lock.acquire(blocking=False):
+            return True
         try:
-            return bool(self._accessed and self._state == ACTIVE and self._save_waits())
-        except BaseException:
-            if self._closed == CLOSING:
-                self._closed = OPEN
-            raise
+            waits = self._accessed and self._state == ACTIVE and self._save_waits()
+            self._saving = True
+            return waits
+        finally:
+            lock.release()
 
     def _save_waits(self) -> bool:
         if self._config.records is None:
@@ -434,9 +439,10 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
     def rebind(self, user_id: UserId, generation: int) -> None:
         """Keep a session of this user signed in, when their others were signed out by that generation."""
-        binding = self._binding or rebound(self._data, self._sid)
-        if binding and binding[0] == user_id:
-            self._bind((user_id, (generation, self._sid)))
+        with self._exclusive():
+            binding = self._binding or rebound(self._data, self._sid)
+            if binding and binding[0] == user_id:
+                self._bind((user_id, (generation, self._sid)))
 
     # -- introspection
 
@@ -467,7 +473,13 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     @property
     def sid(self) -> str | None:
         """The session id as text: ten digits of expiry, "S" for TLS only or "_", 32 of hex. A secret: do not log it."""
-        return _impl.format_sid(self._expires, self.is_ssl_only(), self._sid) if self.is_active() else None
+        if self._saving:  # which does not change it, and may take long
+            return self._sid_text()
+        with self._exclusive():
+            return self._sid_text() if self.is_active() else None
+
+    def _sid_text(self) -> str:
+        return _impl.format_sid(self._expires, bool(self._flags & SECURE), self._sid)
 
     @property
     def home(self) -> Home | None:

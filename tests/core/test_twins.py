@@ -33,6 +33,7 @@ from value_samples import REFUSED, SAMPLES, damaged_payloads, nested, sessions, 
 
 from gaesess import _core
 from gaesess._core import ASGI, ENCRYPTED, SIGNED, WSGI, Key, Token
+from gaesess.cookies import cookie_attributes
 
 if importlib.util.find_spec("gaesess._speedups") is None:
     required = os.environ.get("GAESESS_REQUIRE_EXTENSION") == "1" or os.environ.get("CI") == "true"
@@ -388,6 +389,69 @@ def test_with_session(fields, cookies, iterable):
             core.with_session(iterable(given_fields), list(cookies), names) for core in (_core, _speedups)
         )
         assert compiled == pure
+
+
+@pytest.mark.parametrize("pair", [("a",), ("a", "b", "c"), "ab", 5, (b"a", "b")], ids=repr)
+def test_with_session_of_what_is_no_pair_of_text(pair):
+    agree("with_session", [("Vary", "Cookie"), pair], ["s=x"], WSGI)
+    agree("with_session", [(b"vary", b"Cookie"), pair], ["s=x"], ASGI)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Bytes(bytes):
+    pass
+
+
+def looked_up(core: Any, cookie_header: Any, clock: Callable[[], float] = lambda: NOW) -> tuple[Any, ...]:
+    """Return what a session finds in a Cookie header."""
+    config = core.CookieConfig()
+    config.cookie, config.clock = cookie_attributes("gaesess", secure=False), clock
+    config.key, config.keys, config.cookie_bytes = KEY, KEYS, 1000
+    config.idle_seconds, config.compress, config.asks_store = 0.0, False, False
+    session = core.CookieSession(config, cookie_header)
+    found = outcome(lambda: list(session), ())
+    return found, session._state, session._sid, session._payload, session._taken
+
+
+COOKIE = f"gaesess={cookie_text(_core.dumps({'key': 'value'}))}"
+FIELD = (b"cookie", COOKIE.encode())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *[
+            COOKIE,
+            Text(COOKIE),
+            Text(""),
+            Text("gaesess=damaged"),
+            COOKIE + "; \u20ac=1",
+            [],
+            [FIELD],
+            (FIELD,),
+            [list(FIELD)],
+        ],
+        *[[FIELD, (b"x", b"y"), (b"cookie", b"a=b")], [(Bytes(FIELD[0]), FIELD[1])], [(FIELD[0], Bytes(FIELD[1]))]],
+        *[
+            [(bytearray(FIELD[0]), FIELD[1])],
+            [(FIELD[0], bytearray(FIELD[1]))],
+            [(b"cookie", 5)],
+            [(b"cookie", [1, 2])],
+        ],
+        *[[(b"cookie",)], [(b"cookie", b"a", b"b")], [5], 5, b"cookie", [("cookie", COOKIE)], {b"cookie": b"a=b"}],
+    ],
+    ids=repr,
+)
+def test_the_cookie_header_of_a_session(header):
+    assert looked_up(_speedups, header) == looked_up(_core, header)
+
+
+@pytest.mark.parametrize("now", [-1.0, -1.5, -2, 0, 2**40, float("nan"), float("inf"), None, "1"])
+def test_what_a_clock_says(now):
+    assert looked_up(_speedups, COOKIE, lambda: now) == looked_up(_core, COOKIE, lambda: now)
 
 
 @many
