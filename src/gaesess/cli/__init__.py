@@ -75,7 +75,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from gaesess import bench
+    from gaesess.cli import bench
 
     tables = bench.measure(options.seconds, memcache=options.memcache, datastore=options.datastore)
     if options.json:
