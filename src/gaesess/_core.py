@@ -751,6 +751,7 @@ WRITTEN = 3
 
 TOO_LATE = "the session cannot be changed any more: it is being saved, or the response headers have gone out"
 _NO_DATA: dict[Hashable, Any] = {}
+_MISSING: Any = object()
 
 
 class CookieSession:
@@ -800,10 +801,9 @@ class CookieSession:
 
     def get(self, key: Hashable, default: Any = None) -> Any:
         """Return a value, or `default` if the key is missing."""
-        data = self._view()
-        if key not in data:
+        value = self._view().get(key, _MISSING)
+        if value is _MISSING:
             return default
-        value = data[key]
         if type(value) not in PLAIN:
             self._exposed = True
         return value

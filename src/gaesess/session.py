@@ -181,11 +181,10 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         """Delete every key; the session itself goes on."""
         if self.is_active():
             with self._changing():
-                data = self._writable()
-                self._cleared = True
-                for key in list(data):
-                    del data[key]
-                    self._note(key, WRITTEN)
+                if self.is_active():  # else another thread has ended it
+                    for key in self._writable():
+                        self._note(key, WRITTEN)
+                    self._data, self._cleared = {}, True
 
     def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
         """Delete a key and return its value, or `default` if it is missing.
