@@ -80,14 +80,14 @@ SID_BYTES = 16
 SHA256_BLOCK_BYTES = 64
 MAX_CHUNKS = 20  # browsers keep at least 50 cookies per domain (RFC 6265 section 6.1); others need theirs
 MAX_U32 = 0xFFFFFFFF
-MAX_U64 = 0xFFFFFFFFFFFFFFFF
 MAX_DEPTH = 64  # containers within containers
 REFRESHES_PER_IDLE_TIMEOUT = 10  # an active session may expire a tenth early, and sends that few cookies more
 MAX_AGE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
 
 _HEADER = struct.Struct(">BBBBIII16s")
 _TO_BASE64URL = bytes.maketrans(b"+/", b"-_")
-_FROM_BASE64URL = bytes.maketrans(b"-_", b"+/")
+_FROM_BASE64URL = bytes.maketrans(b"-_+/=", b"+/...")  # "+", "/" and "=" are none of ours, "." none of theirs
+_PADDING = (b"", b"===", b"==", b"=")  # of base64, by the length modulo 4
 _COUNT_CHARS = 8  # of a token's text: enough to read how many cookies carry it
 _CHUNK_SUFFIXES = {f".{number}": number for number in range(1, MAX_CHUNKS)}
 _NONCE = bytes(12)
@@ -99,10 +99,9 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _check_type(kind: type, *arguments: object) -> None:
-    for argument in arguments:
-        if type(argument) is not kind:
-            raise TypeError(f"expected {kind.__name__}, not {type(argument).__name__}")
+def _check_type(kind: type, argument: object) -> None:
+    if type(argument) is not kind:
+        raise TypeError(f"expected {kind.__name__}, not {type(argument).__name__}")
 
 
 # -- values: session data as bytes
@@ -134,7 +133,10 @@ def _pack(packed: bytearray, value: Any, depth: int) -> None:
             text = value.encode()
         except UnicodeEncodeError:  # a lone surrogate
             text = value.encode("utf-8", "surrogatepass")
-        packed += _size(len(text), 0xA0, 32, 0xD9, 0xDA)
+        if len(text) < 32:
+            packed.append(0xA0 | len(text))
+        else:
+            _pack_size(packed, len(text), 0, 0, 0xD9, 0xDA)
         packed += text
     elif kind is int:
         _pack_int(packed, value)
@@ -144,7 +146,7 @@ def _pack(packed: bytearray, value: Any, depth: int) -> None:
         packed.append(0xCB)
         packed += _FLOAT.pack(value)
     elif kind is bytes:
-        packed += _size(len(value), 0, 0, 0xC4, 0xC5)
+        _pack_size(packed, len(value), 0, 0, 0xC4, 0xC5)
         packed += value
     elif kind is dict or kind is list or kind is tuple or kind is set or kind is frozenset:
         if not depth:
@@ -163,13 +165,13 @@ def _pack_container(packed: bytearray, value: Any, depth: int) -> None:
     kind = type(value)
     if kind is dict:
         items = list(value.items())  # other threads may change it meanwhile
-        packed += _size(len(items), 0x80, 16, 0, 0xDE)
+        _pack_size(packed, len(items), 0x80, 16, 0, 0xDE)
         for key, item in items:
             _pack(packed, key, depth)
             _pack(packed, item, depth)
     elif kind is list:
         items = list(value)
-        packed += _size(len(items), 0x90, 16, 0, 0xDC)
+        _pack_size(packed, len(items), 0x90, 16, 0, 0xDC)
         for item in items:
             _pack(packed, item, depth)
     elif kind is tuple:
@@ -184,54 +186,39 @@ def _pack_container(packed: bytearray, value: Any, depth: int) -> None:
 
 
 def _pack_marked(packed: bytearray, code: int, count: int) -> None:
-    packed += _size(count + 1, 0x90, 16, 0, 0xDC)
+    _pack_size(packed, count + 1, 0x90, 16, 0, 0xDC)
     packed += _MARKS[code]
 
 
 def _pack_int(packed: bytearray, value: int) -> None:
     if -32 <= value < 0x80:
         packed.append(value & 0xFF)
-    elif value >= 0:
-        if value > MAX_U64:
-            _pack_big_int(packed, value)
-        elif value < 0x100:
-            packed += bytes((0xCC, value))
-        elif value < 0x10000:
-            packed += b"\xcd" + value.to_bytes(2, "big")
-        elif value <= MAX_U32:
-            packed += b"\xce" + value.to_bytes(4, "big")
-        else:
-            packed += b"\xcf" + value.to_bytes(8, "big")
-    elif value >= -0x80:
-        packed += b"\xd0" + value.to_bytes(1, "big", signed=True)
-    elif value >= -0x8000:
-        packed += b"\xd1" + value.to_bytes(2, "big", signed=True)
-    elif value >= -0x80000000:
-        packed += b"\xd2" + value.to_bytes(4, "big", signed=True)
-    elif value >= -0x8000000000000000:
-        packed += b"\xd3" + value.to_bytes(8, "big", signed=True)
-    else:
-        _pack_big_int(packed, value)
-
-
-def _pack_big_int(packed: bytearray, value: int) -> None:
-    _pack_marked(packed, BIG_INT, 1)
-    _pack(packed, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True), 0)
+        return
+    signed = value < 0
+    bits = (~value).bit_length() + 1 if signed else value.bit_length()
+    if bits > 64:
+        _pack_marked(packed, BIG_INT, 1)
+        _pack(packed, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True), 0)
+        return
+    power = 0 if bits <= 8 else 1 if bits <= 16 else 2 if bits <= 32 else 3
+    packed.append((0xD0 if signed else 0xCC) + power)
+    packed += value.to_bytes(1 << power, "big", signed=signed)
 
 
 def _big_int(packed: bytes) -> int:
     return int.from_bytes(packed, "big", signed=True)
 
 
-def _size(size: int, fixed: int, below: int, one: int, two: int) -> bytes:
-    """Return a length: in one byte with `fixed`, or after the code `one` (0: there is none), `two`, or the next one."""
+def _pack_size(packed: bytearray, size: int, fixed: int, below: int, one: int, two: int) -> None:
+    """Pack a length: in one byte with `fixed`, or after the code `one` (0: there is none), `two`, or the next one."""
     if size < below:
-        return bytes((fixed | size,))
-    if one and size < 0x100:
-        return bytes((one, size))
-    if size < 0x10000:
-        return bytes((two, size >> 8, size & 0xFF))
-    return bytes((two + 1,)) + size.to_bytes(4, "big")
+        packed.append(fixed | size)
+    elif one and size < 0x100:
+        packed += bytes((one, size))
+    elif size < 0x10000:
+        packed += bytes((two, size >> 8, size & 0xFF))
+    else:
+        packed += bytes((two + 1,)) + size.to_bytes(4, "big")
 
 
 def loads(payload: bytes) -> dict[Hashable, Any]:
@@ -261,22 +248,25 @@ class _Reader:
 
     def take(self, size: int) -> bytes:
         at = self.at
-        self.at = at + size
-        if self.at > self.end:
+        self.at = end = at + size
+        if end > self.end:
             raise MalformedToken("session data cannot be read: cut short")
-        return self.data[at : self.at]
+        return self.data[at:end]
 
-    def number(self, size: int, *, signed: bool = False) -> int:
-        return int.from_bytes(self.take(size), "big", signed=signed)
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
 
     def read(self, depth: int) -> Any:
-        at = self.at
+        data, at = self.data, self.at
         if at >= self.end:
             raise MalformedToken("session data cannot be read: cut short")
-        code = self.data[at]
+        code = data[at]
+        if 0xA0 <= code < 0xC0:  # a short text, as most values and keys are
+            self.at = end = at + code - 0x9F
+            if end > self.end:
+                raise MalformedToken("session data cannot be read: cut short")
+            return data[at + 1 : end].decode("utf-8", "surrogatepass")
         self.at = at + 1
-        if 0xA0 <= code < 0xC0:
-            return self.take(code & 0x1F).decode("utf-8", "surrogatepass")
         if code < 0x80:
             return code
         if code < 0x90:
@@ -298,17 +288,19 @@ class _Reader:
         if 0xC4 <= code <= 0xC6:
             return self.take(self.number(1 << (code - 0xC4)))
         if 0xD0 <= code <= 0xD3:
-            return self.number(1 << (code - 0xD0), signed=True)
-        if code in (0xDC, 0xDD):
-            return self.array(self.number(2 if code == 0xDC else 4), depth)
-        if code in (0xDE, 0xDF):
-            return self.map(self.number(2 if code == 0xDE else 4), depth)
+            return int.from_bytes(self.take(1 << (code - 0xD0)), "big", signed=True)
+        if 0xDC <= code <= 0xDF:
+            count = self.number(4 if code & 1 else 2)
+            return self.array(count, depth) if code < 0xDE else self.map(count, depth)
         raise MalformedToken("session data cannot be read: a value of an unknown type")
 
     def map(self, count: int, depth: int) -> dict[Hashable, Any]:
         self.check(count, depth)
-        read, depth = self.read, depth - 1
-        return {read(depth): read(depth) for _ in range(count)}
+        data, depth = {}, depth - 1
+        for _ in range(count):
+            key = self.read(depth)
+            data[key] = self.read(depth)
+        return data
 
     def array(self, count: int, depth: int) -> Any:
         self.check(count, depth)
@@ -372,7 +364,8 @@ class Key(NamedTuple):
 
 def prepare_key(suite: int, key_id: int, secret: bytes, until: float = inf) -> Key:
     """Prepare a key of at most 64 bytes. Raises ModuleNotFoundError where nothing can encrypt with it."""
-    _check_type(int, suite, key_id)
+    _check_type(int, suite)
+    _check_type(int, key_id)
     _check_type(bytes, secret)
     _check_type(float, until)
     if suite not in (SIGNED, ENCRYPTED):
@@ -407,8 +400,10 @@ def seal(key: Key, token: Token, chunks: int = 1) -> bytes:
     _check_type(Key, key)
     _check_type(Token, token)
     flags, expires, issued, revision, sid, payload = token
-    _check_type(int, flags, expires, issued, revision, chunks)
-    _check_type(bytes, sid, payload)
+    for number in (flags, expires, issued, revision, chunks):
+        _check_type(int, number)
+    _check_type(bytes, sid)
+    _check_type(bytes, payload)
     if flags & ~KNOWN_FLAGS:
         raise ValueError(f"unknown flags: {flags:#x}")
     if not 1 <= chunks <= MAX_CHUNKS:
@@ -419,7 +414,7 @@ def seal(key: Key, token: Token, chunks: int = 1) -> bytes:
         raise ValueError("issued and revision are unsigned 32-bit numbers")
     if len(sid) != SID_BYTES:
         raise ValueError(f"a session id has {SID_BYTES} bytes, not {len(sid)}")
-    if bool(flags & POINTER) == bool(payload):
+    if (not flags & POINTER) == (not payload):
         raise ValueError("a pointer has no payload, and any other token has one")
     start = _HEADER.pack(key.suite, key.id, flags, chunks, expires, issued, revision, sid)
     if key.suite == SIGNED:
@@ -440,30 +435,34 @@ def unseal(keys: Mapping[int, Key], untrusted: bytes, now: int) -> Token:
     _check_type(int, now)
     if len(untrusted) < HEADER_BYTES + TAG_BYTES:
         raise MalformedToken("token is cut short")
-    _check_type(Key, *keys.values())
-    if all(untrusted[0] != key.suite for key in keys.values()):
+    suite, key_id, flags, chunks, expires, issued, revision, sid = _HEADER.unpack_from(untrusted)
+    is_known = False
+    for key in keys.values():
+        _check_type(Key, key)
+        is_known = is_known or suite == key.suite
+    if not is_known:
         raise MalformedToken("token is of an unknown suite")
-    if untrusted[2] & ~KNOWN_FLAGS:
+    if flags & ~KNOWN_FLAGS:
         raise MalformedToken("token has unknown flags")
-    if not 1 <= untrusted[3] <= MAX_CHUNKS:
+    if not 1 <= chunks <= MAX_CHUNKS:
         raise MalformedToken("token has an impossible number of chunks")
-    found = keys.get(untrusted[1])
+    found = keys.get(key_id)
     if found is None or found.until <= now:
         raise UnknownKey("token names a key that is not in the keyring")
     payload = _verified_payload(found, untrusted)
-    _, _, flags, _, expires, issued, revision, sid = _HEADER.unpack_from(untrusted)
     if expires <= now:
         raise ExpiredToken("token has expired")
-    if bool(flags & POINTER) == bool(payload):
+    if (not flags & POINTER) == (not payload):
         raise MalformedToken("token is neither a pointer nor has it a payload, or both")
-    return Token(flags, expires, issued, revision, sid, payload)
+    return tuple.__new__(Token, (flags, expires, issued, revision, sid, payload))  # Token(...), in less time
 
 
 def _verified_payload(key: Key, untrusted: bytes) -> bytes:
     if key.suite == SIGNED:
-        if not compare_digest(mac(key, untrusted[:-TAG_BYTES]), untrusted[-TAG_BYTES:]):
+        message = untrusted[:-TAG_BYTES]
+        if not compare_digest(mac(key, message), untrusted[-TAG_BYTES:]):
             raise BadSignature("token has a tag that does not fit")
-        return untrusted[HEADER_BYTES:-TAG_BYTES]
+        return message[HEADER_BYTES:]
     from cryptography.exceptions import InvalidTag
 
     start = untrusted[: HEADER_BYTES + SALT_BYTES]
@@ -501,10 +500,11 @@ def decode(untrusted: str) -> bytes:
     """Return the bytes of base64url without padding, in its one canonical spelling; else raise MalformedToken."""
     _check_type(str, untrusted)
     try:
-        data = a2b_base64(untrusted.encode("ascii").translate(_FROM_BASE64URL) + b"=" * (-len(untrusted) % 4))
+        text = untrusted.encode("ascii").translate(_FROM_BASE64URL) + _PADDING[len(untrusted) % 4]
+        data = a2b_base64(text)
     except ValueError:
         raise MalformedToken("token is not base64url") from None
-    if encode(data) != untrusted:  # another alphabet, or bits that no byte takes up
+    if b2a_base64(data, newline=False) != text:  # another character, or bits that no byte takes up
         raise MalformedToken("token is not base64url")
     return data
 
@@ -548,39 +548,40 @@ def read_cookies(untrusted: str, name: str) -> tuple[str, int] | None:
 
     Raises MalformedToken for a name that occurs twice, or one that is missing.
     """
-    _check_type(str, untrusted, name)
-    found: dict[int, str] = {}
-    for number, value in _chunks(untrusted, name):
-        if number in found:
-            raise MalformedToken("cookie is there twice")
-        found[number] = value
+    _check_type(str, untrusted)
+    _check_type(str, name)
+    found = _chunks(untrusted, name)
+    if -1 in found:
+        raise MalformedToken("cookie is there twice")
     if 0 not in found:
         return None
-    needed = _chunks_needed(found[0])
-    if not all(number in found for number in range(needed)):
-        raise MalformedToken("cookie lacks a chunk")
-    return "".join(found[number] for number in range(needed)), max(found) + 1
+    text = found[0]
+    for number in range(1, _chunks_needed(text)):
+        if number not in found:
+            raise MalformedToken("cookie lacks a chunk")
+        text += found[number]
+    return text, max(found) + 1
 
 
 def names_taken(untrusted: str, name: str) -> int:
     """Return how many cookie names must be deleted to get rid of every cookie NAME, NAME.1 ... in a Cookie header."""
-    return max((number + 1 for number, _ in _chunks(untrusted, name)), default=0)
+    return max(_chunks(untrusted, name), default=-1) + 1
 
 
-def _chunks(header: str, name: str) -> list[tuple[int, str]]:
-    """Return the numbers and values of NAME, NAME.1 ... in a Cookie header."""
-    found = []
+def _chunks(header: str, name: str) -> dict[int, str]:
+    """Return the values of NAME, NAME.1 ... in a Cookie header, by their numbers; what is there again is at -1."""
+    found: dict[int, str] = {}
     position = 0
     while (start := header.find(name, position)) >= 0:
         end = start + len(name)
-        equals = header.find("=", end, end + len(".19="))
+        equals = header.find("=", end, end + 4)  # as far as in ".19="
         number = 0 if equals == end else _CHUNK_SUFFIXES.get(header[end:equals]) if equals > 0 else None
         if number is None or not _starts_pair(header, start):
             position = start + 1
             continue
         stop = header.find(";", equals)
         position = len(header) if stop < 0 else stop
-        found.append((number, header[equals + 1 : position]))
+        found[-1 if number in found else number] = header[equals + 1 : position]
     return found
 
 
@@ -607,9 +608,8 @@ def unseal_cookies(keys: Mapping[int, Key], untrusted: str, name: str, now: int)
     found = read_cookies(untrusted, name)
     if found is None:
         return None
-    text, taken = found
-    sealed = decode(text)
-    return unseal(keys, sealed, now), taken, sealed[1]
+    sealed = decode(found[0])
+    return unseal(keys, sealed, now), found[1], sealed[1]
 
 
 def write_cookies(name: str, text: str, attributes: str, chunk_chars: int) -> list[str]:
@@ -617,13 +617,14 @@ def write_cookies(name: str, text: str, attributes: str, chunk_chars: int) -> li
 
     Raises ValueError for chunks so small that `read_cookies` would not find in the first how many there are.
     """
-    _check_type(str, name, text, attributes)
+    for argument in (name, text, attributes):
+        _check_type(str, argument)
     _check_type(int, chunk_chars)
     if chunk_chars < _COUNT_CHARS:
         raise ValueError(f"a chunk has at least {_COUNT_CHARS} characters, not {chunk_chars}")
     written = [f"{name}={text[:chunk_chars]}{attributes}"]
-    for number, start in enumerate(range(chunk_chars, len(text), chunk_chars), 1):
-        written.append(f"{name}.{number}={text[start : start + chunk_chars]}{attributes}")
+    while text := text[chunk_chars:]:
+        written.append(f"{name}.{len(written)}={text[:chunk_chars]}{attributes}")
     return written
 
 
@@ -724,9 +725,8 @@ def _age(now: int, expires: int) -> str:
     """Return the attributes that end a cookie: a date (RFC 9110 section 5.6.7), and how long it lasts."""
     seconds = min(max(expires - now, 0), MAX_AGE_SECONDS)
     day, second = divmod(now + seconds, 86400)
-    hour, second = divmod(second, 3600)
-    minute, second = divmod(second, 60)
-    return f"; Expires={_date(day)} {_TWO[hour]}:{_TWO[minute]}:{_TWO[second]} GMT; Max-Age={seconds}"
+    clock = f"{_TWO[second // 3600]}:{_TWO[second // 60 % 60]}:{_TWO[second % 60]}"
+    return f"; Expires={_date(day)} {clock} GMT; Max-Age={seconds}"
 
 
 @lru_cache(1000)  # days: more than sessions end on
