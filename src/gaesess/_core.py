@@ -855,15 +855,17 @@ class CookieSession:
         config: CookieConfig = self._config
         header, state, refused = self._cookie_header, INACTIVE, None
         if header is not None:
-            header = header_text(header)
+            if type(header) is not str:
+                header = header_text(header)
             now = config.now()
             try:
                 found = unseal_cookies(config.keys, header, config.cookie.name, now)
                 if found:
-                    if config.idle_seconds and found[0].issued + config.idle_seconds <= now:
+                    token, self._taken, key_id = found
+                    if config.idle_seconds and token.issued + config.idle_seconds <= now:
                         raise ExpiredToken("token has been idle for too long")
-                    self._set_token(expanded(found[0]))
-                    self._taken, self._retired, state = found[1], found[2] != config.key.id, VERIFIED
+                    self._set_token(expanded(token))
+                    self._retired, state = key_id != config.key.id, VERIFIED
             except InvalidToken as error:
                 self._taken, refused = names_taken(header, config.cookie.name), error
             if config.asks_store and self._find_old(header):
@@ -1028,7 +1030,7 @@ def with_session(headers: Iterable[tuple[Any, Any]], cookies: list[str], names: 
     """Return the headers of a response with those of a session that was used, by WSGI or ASGI."""
     set_cookie, private, vary = names
     result = list(headers)
-    sizes = {len(name) for name, _ in result}
+    sizes = [len(name) for name, _ in result]
     if cookies:
         result += [(set_cookie, cookie if names is WSGI else cookie.encode("latin-1")) for cookie in cookies]
         if len(private[0]) in sizes:
