@@ -1373,10 +1373,10 @@ cdef class CookieSession:
         self._seen()
         if self._is_alone(key):
             self._set(key, value)
-            return
-        with self._exclusive():
-            self._writable()
-            self._set(key, value)
+        else:
+            with self._exclusive():
+                self._writable()
+                self._set(key, value)
 
     cdef int _set(self, key, value) except -1:
         cdef dict written = self._notes()
@@ -1395,11 +1395,11 @@ cdef class CookieSession:
         self._check()
         if self._is_alone(key):
             self._delete(key)
-            return
-        with self._exclusive():
-            if key not in self._seen():  # another thread has deleted it
-                raise KeyError(key)
-            self._delete(key)
+        else:
+            with self._exclusive():
+                if key not in self._seen():  # another thread has deleted it
+                    raise KeyError(key)
+                self._delete(key)
 
     cdef int _delete(self, key) except -1:
         cdef dict written = self._notes()
@@ -1409,8 +1409,9 @@ cdef class CookieSession:
         PyDict_SetItem(written, key, WRITTEN)
         return 0
 
-    cdef inline bint _is_alone(self, key):
-        """Return whether a change of this key can be made without the lock: it calls no Python code."""
+    cdef inline bint _is_alone(self, key) except -1:
+        """Return whether a change of this key, if it is made now, needs no lock: it calls no Python code."""
+        self._notes()
         return type(key) is str and self._lock is None and self._state == ACTIVE and not WITHOUT_GIL
 
     def _changing(self):
