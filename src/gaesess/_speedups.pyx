@@ -1344,6 +1344,8 @@ cdef class CookieSession:
 
     cdef tuple _open(self, header, int64_t now, Fields *fields, int *taken):
         cdef bytes name = self._config._name
+        if name is None:
+            raise AttributeError("cookie")  # of a CookieConfig that was not set up
         if type(header) is bytes:
             return open_cookies(
                 self._config.keys, PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header),
