@@ -147,7 +147,9 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
     def copy(self) -> dict[Hashable, Any]:
         """Return the data as a dictionary of their own; the values are the session's."""
-        return dict(self)
+        data = self._view().copy()
+        self._exposed = True  # some of the values may be changed in place
+        return data
 
     def __or__(self, other: Mapping[Any, Any]) -> dict[Hashable, Any]:
         return self.copy() | dict(other) if isinstance(other, Mapping) else NotImplemented
@@ -174,8 +176,11 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         new = dict(*others, **changes)
         if new:
             with self._changing():
-                for key, value in new.items():
-                    self[key] = value
+                data = self._writable()
+                for key in new:
+                    self._note(key, WRITTEN)
+                self._exposed = True  # as above
+                data.update(new)
 
     def clear(self) -> None:
         """Delete every key; the session itself goes on."""

@@ -28,6 +28,7 @@ READS: Calls = {
     "new in": lambda s: NEW in s,
     "len": len,
     "list": list,
+    "copy": lambda s: s.copy(),
     "is_active": lambda s: s.is_active(),
     "sid": lambda s: s.sid,
     "revision": lambda s: s.revision,
@@ -191,6 +192,7 @@ PAIRS: list[tuple[str, Iterable[str], Iterable[str]]] = [
     ("in the store", ["get", "s[new] ="], ["s[old] =", "terminate", "commit"]),
     ("no session", CHANGES, ["commit"]),
     ("no session", ["s[new] ="], ["s[old] =", "start", "terminate", "save", "list"]),
+    ("no session", ["len"], ["update"]),
     ("no session", ["start, s[new] ="], ["s[old] =", "terminate", "save", *ENDS]),
     ("no session, store", ["s[new] =", "increment", "start"], ["close, commit"]),
 ]
