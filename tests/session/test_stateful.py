@@ -4,7 +4,7 @@ The model speaks of sessions in the store: of one that lives in its cookie, the 
 overlap only where every session is kept in the store; where sessions move, one request follows another.
 """
 
-from copy import copy
+from copy import copy, deepcopy
 
 from browser import Browser
 from hypothesis import settings
@@ -52,9 +52,10 @@ class Request:
         self.session = session
         self.identity = identity  # None for an inactive session
         self.sent = sent  # that of the cookie, whatever has become of it
+        self.over = None if identity else sent  # the same, if it was over when this request began
         self.has_cookie = has_cookie
         self.new_id = False  # asked for, by sign-in, and not yet saved
-        self.base = dict(session)
+        self.base = deepcopy(dict(session))
         self.changes = {}
 
 
@@ -166,7 +167,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(request=consumes(requests))
     def sign_out(self, request):
         self.at_work -= 1
-        identities = list(self.lineage(request.identity or request.sent))
+        identities = [*self.lineage(request.identity or request.sent), *self.lineage(request.over)]
         try:
             request.session.terminate()
         except StoreUnavailable:
@@ -213,13 +214,13 @@ class Sessions(RuleBasedStateMachine):
             assert before.alive is not False
             before.alive = True
             before.apply(request.changes)
-        request.new_id, request.changes, request.base = False, {}, dict(request.session)
+        request.new_id, request.changes, request.base = False, {}, deepcopy(dict(request.session))
         return True
 
     def note_new_id(self, request):
         before = request.identity
         assert before.signed_out is not True
-        data = dict(request.session)
+        data = deepcopy(dict(request.session))
         heir = Identity(before.possible)
         if before.alive is not True:  # a request that overlapped may have been first, and then the old data are gone
             for key in heir.possible.keys() | request.base.keys():
