@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from gaesess import events
 from gaesess.errors import SessionDataLoss, SessionTerminated, StoreUnavailable
 
 
@@ -27,10 +28,13 @@ _TERMINATED = Refusal(409, "Conflict", b"Your session was ended by another reque
 
 
 def refusal(error: StoreUnavailable | SessionTerminated) -> Refusal:
-    """Return the response to a request whose session could not be read or saved."""
+    """Return the response to a request whose session could not be read or saved, and log that it was refused."""
     if isinstance(error, SessionDataLoss):
-        return _LOST
-    return _UNAVAILABLE if isinstance(error, StoreUnavailable) else _TERMINATED
+        answer = _LOST
+    else:
+        answer = _UNAVAILABLE if isinstance(error, StoreUnavailable) else _TERMINATED
+    events.emit("response_refused", f"refused a response: {error}", status=answer.status)
+    return answer
 
 
 def vary_by_cookie(values: list[str]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gaesess import _impl, events
+from gaesess import _impl
 from gaesess._core import ASGI
 from gaesess._headers import refusal
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -138,7 +138,6 @@ class _Response:
     async def refuse(self, error: StoreUnavailable | SessionTerminated) -> None:
         """Answer in the application's place."""
         answer = refusal(error)
-        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
         headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self._session.abandon()]
         self.sent = True

@@ -10,7 +10,6 @@ from flask import has_request_context
 from flask import session as current
 from flask.sessions import SessionInterface, SessionMixin
 
-from gaesess import events
 from gaesess._core import ACTIVE, BROWSER, INACTIVE
 from gaesess._headers import keep_private, refusal, vary_by_cookie
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -132,7 +131,6 @@ def _close(error: BaseException | None) -> None:
 
 def _refuse(error: StoreUnavailable | SessionTerminated) -> tuple[bytes, int, list[tuple[str, str]]]:
     answer = refusal(error)
-    events.emit("response_refused", f"refused a response: {error}", status=answer.status)
     return answer.text, answer.status, answer.headers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from gaesess import _impl, events
+from gaesess import _impl
 from gaesess._core import WSGI
 from gaesess._headers import refusal
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -164,7 +164,6 @@ class _Response:
             finally:
                 del error  # breaks the reference cycle through the traceback
         answer = refusal(error)
-        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         headers = answer.headers + [("Set-Cookie", cookie) for cookie in self._session.abandon()]
         self._sent = self._refused = True
         self._server_write = self._server_start(f"{answer.status} {answer.reason}", headers)

@@ -16,7 +16,6 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
-from gaesess import events
 from gaesess._headers import keep_private, refusal
 from gaesess.django.managers import manager
 from gaesess.django.session import DjangoSession, in_thread
@@ -36,7 +35,6 @@ class Refused(HttpResponse):
 
     def __init__(self, error: StoreUnavailable | SessionTerminated) -> None:
         answer = refusal(error)
-        events.emit("response_refused", f"refused a response: {error}", status=answer.status)
         super().__init__(answer.text, status=answer.status, reason=answer.reason, headers=dict(answer.headers))
 
 
