@@ -6,7 +6,6 @@ import zlib
 
 from gaesess.errors import MalformedToken
 
-MAX_PAYLOAD_BYTES = 1_000_000  # of a session: memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
 MAX_EXPANDED_BYTES = 1_100_000  # a payload and its record's history, whatever a token says it is
 WORTHWHILE_BYTES = 64  # smaller payloads are little else than names and numbers
 _RAW = -15  # no header and no checksum: the token has a better one

@@ -18,11 +18,10 @@ from gaesess._core import (
     SID_BYTES,
     Token,
 )
-from gaesess.compression import MAX_PAYLOAD_BYTES
 from gaesess.cookies import cookie_attributes
 from gaesess.keys import RetiredKey, derive
 from gaesess.stored import Identity, SealedStore
-from gaesess.stores.base import Store, has_calls
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, has_calls
 from gaesess.threads import MAX_STORE_THREADS, StoreThreads
 from gaesess.users import Revocation, Users
 
@@ -272,7 +271,7 @@ class SessionConfig(_impl.CookieConfig):
         if readers := _several(chosen["legacy"]):
             from gaesess.legacy.takeover import Takeover  # not in every process
 
-            max_bytes = self.cookie_bytes if self.records is None else MAX_PAYLOAD_BYTES
+            max_bytes = self.cookie_bytes if self.records is None else MAX_RECORD_BYTES
             self.legacy = Takeover(readers, self, max_bytes)
         self.asks_store = self.records is not None or self.legacy is not None
 

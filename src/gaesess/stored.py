@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gaesess import _impl, events
 from gaesess._core import ADDED, POINTER, RECORDED, SID_BYTES, WRITTEN, Key, Token, compressed, expanded
-from gaesess.compression import MAX_PAYLOAD_BYTES
 from gaesess.errors import (
     Conflict,
     ExpiredToken,
@@ -28,7 +27,7 @@ from gaesess.errors import (
     StoreError,
     StoreUnavailable,
 )
-from gaesess.stores.base import Store, Stored, Version, record_key
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, Version, record_key
 
 if TYPE_CHECKING:
     from gaesess.config import SessionConfig
@@ -461,7 +460,7 @@ def save(config: SessionConfig, draft: Draft, payload: bytes | None, *, persist:
 
 def save_quick(config: SessionConfig, draft: Draft, payload: bytes) -> bool:
     """Save quick changes in the cache alone; return False if the session must be saved like any other."""
-    if config.records is None or draft.version is None or draft.history is None or len(payload) > MAX_PAYLOAD_BYTES:
+    if config.records is None or draft.version is None or draft.history is None or len(payload) > MAX_RECORD_BYTES:
         return False
     version = config.records.write_quick(draft.token._replace(payload=payload), draft.version, draft.history)
     if version is None:
@@ -519,8 +518,8 @@ def _recording(config: SessionConfig, payload: bytes) -> SealedStore:
         raise SessionTooLarge(
             f"the session has {size} bytes, its cookie holds {config.cookie_bytes}, and there is no store="
         )
-    if size > MAX_PAYLOAD_BYTES:
-        raise SessionTooLarge(f"the session has {size} bytes, a store takes {MAX_PAYLOAD_BYTES}")
+    if size > MAX_RECORD_BYTES:
+        raise SessionTooLarge(f"the session has {size} bytes, a store takes {MAX_RECORD_BYTES}")
     return config.records
 
 

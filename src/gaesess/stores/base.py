@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-MAX_RECORD_BYTES = 1_000_000  # memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
+MAX_RECORD_BYTES = 1_000_000  # of data: memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
 SHARDS = tuple(f"{number:02x}" for number in range(256))  # docs/explanation/scale.md tells why so many
 
 Version: TypeAlias = Any
