@@ -40,7 +40,7 @@ from gaesess.errors import (
     StoreUnavailable,
 )
 from gaesess.pickling import refuse_session
-from gaesess.stored import CONVERTED, UNRELATED, Attempt, Draft, History, Identity, changed_keys, save, save_quick
+from gaesess.stored import CONVERTED, UNRELATED, Attempt, Draft, History, Identity, changed_keys, save
 from gaesess.users import USER_KEY, Binding, UserId, checked, rebound
 
 if TYPE_CHECKING:
@@ -595,15 +595,19 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             self._save_draft(payload, persist)
 
     def _save_quick(self, payload: bytes) -> bool:
+        """Save quick changes in the cache alone; return False if the session must be saved like any other."""
         written = self._written or {}
         if self._cleared or self._unsaved or self._retired or set(written.values()) != {QUICK}:
             return False
-        if not self._flags & POINTER or changed_keys(self._data, _impl.loads(self._payload), written) != written.keys():
+        if not self._flags & POINTER or self._version is None:
             return False
-        draft = self._draft()
-        if not save_quick(self._config, draft, payload):
+        if changed_keys(self._data, _impl.loads(self._payload), written) != written.keys():
             return False
-        self._take(draft)
+        token = self._token()._replace(payload=payload)
+        version = self._config.records.write_quick(token, self._version, self._history)
+        if version is None:
+            return False
+        self._version, self._payload = version, payload
         self._saved()
         return True
 

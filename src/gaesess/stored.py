@@ -208,7 +208,7 @@ class SealedStore:
 
     def write_quick(self, token: Token, version: Version | None, history: History) -> Version | None:
         """Write to the cache alone, if there is one in front of a durable store; return the version, or None."""
-        if self._tiered is None:
+        if self._tiered is None or len(token.payload) > MAX_RECORD_BYTES:
             return None
         key, data = record_key(token.expires, token.sid), self._seal(token, frame(token.payload, history))
         return self._tiered.put_quick(key, data, expires_at=token.expires, version=version)
@@ -456,17 +456,6 @@ def save(config: SessionConfig, draft: Draft, payload: bytes | None, *, persist:
             _place(config, draft, None, persist)
     draft.payload, draft.written, draft.cleared = draft.token.payload, {}, False
     draft.attempts.clear()
-
-
-def save_quick(config: SessionConfig, draft: Draft, payload: bytes) -> bool:
-    """Save quick changes in the cache alone; return False if the session must be saved like any other."""
-    if config.records is None or draft.version is None or draft.history is None or len(payload) > MAX_RECORD_BYTES:
-        return False
-    version = config.records.write_quick(draft.token._replace(payload=payload), draft.version, draft.history)
-    if version is None:
-        return False
-    draft.version, draft.payload, draft.written = version, payload, {}
-    return True
 
 
 def _place(config: SessionConfig, draft: Draft, payload: bytes | None, persist: bool) -> None:
