@@ -256,7 +256,7 @@ class SealedStore:
                         return record.heirs, version
                 self._put(token, version, tombstone())
                 self.invalidate(token)
-                events.emit("terminated", "the record of a session was ended", session=self.label(token.sid))
+                events.emit("terminated", "the record of a session was ended", session=self._config.label(token.sid))
                 return (), None
             except (KeyExists, Conflict, Gone):
                 pass
@@ -314,10 +314,9 @@ class SealedStore:
 
         Requests that overlap with the first one to do so each may, unless the heir has ended meanwhile.
         """
-        stored = self._get(old, fresh=True)
-        record = self._verified(old, stored)
-        if stored is None or record is None:
-            return stored is not None  # only we have ever had a record there
+        record, version = self.look(old)
+        if record is None:
+            return version is not None  # only we have ever had a record there
         if not record.heirs or record.token.issued + OVERLAP_SECONDS <= self._config.now():
             return True
         heir, _ = self.look(record.heirs[0])
@@ -329,10 +328,6 @@ class SealedStore:
             self._tiered.invalidate(record_key(token.expires, token.sid))
 
     # helpers
-
-    def label(self, sid: bytes) -> str:
-        """Return what stands for a session id in events."""
-        return self._config.label(sid)
 
     def _verified(self, wanted: Token, stored: Stored | None) -> Record | None:
         """Return what is stored as a record, or None if there is nothing, or nothing to be believed."""
@@ -348,11 +343,11 @@ class SealedStore:
             if isinstance(error, ExpiredToken) and wanted.expires <= now:
                 return Record(wanted, stored.version, History())  # as good as terminated
             message = f"ignored a session record: {error}"
-            events.emit("poisoned_record", message, session=self.label(wanted.sid))
+            events.emit("poisoned_record", message, session=self._config.label(wanted.sid))
             return None
         if not record.ended and token.revision < wanted.revision:
             message = "ignored a session record: record is older than what the client has seen"
-            events.emit("stale_record", message, session=self.label(wanted.sid))
+            events.emit("stale_record", message, session=self._config.label(wanted.sid))
             return None
         return record
 
@@ -360,7 +355,7 @@ class SealedStore:
         if self.may_forget or not pointer.revision:
             return RecordGone("token points to a record that is gone")
         message = "the store does not have what a client was told was saved"
-        events.emit("data_loss", message, session=self.label(pointer.sid), revision=pointer.revision)
+        events.emit("data_loss", message, session=self._config.label(pointer.sid), revision=pointer.revision)
         return SessionDataLoss(f"{message}: was it restored from a backup, or emptied?")
 
     def _get(self, token: Token, *, fresh: bool = False) -> Stored | None:
@@ -484,7 +479,7 @@ def _place(config: SessionConfig, draft: Draft, payload: bytes | None, persist: 
         except (KeyExists, Conflict, Gone):  # of another request, or of this one, if the client has sent it twice
             draft.attempts[history.writes[0]] = Attempt(token, unknown=False)
             record = records.latest(draft.token)
-            done = _catch_up(records, draft, record)
+            done = _catch_up(config, records, draft, record)
             if record is not None and history.writes[0] in record.history.writes:
                 _emit(config, draft, "outcome_settled", "looked up whether a write has landed", landed=done)
             else:
@@ -517,7 +512,7 @@ def _settle(
 ) -> bool:
     """Go on after a write whose outcome is not known: the record tells. Return whether all of the session is saved."""
     try:
-        done = _catch_up(records, draft, records.latest(draft.token))
+        done = _catch_up(config, records, draft, records.latest(draft.token))
         _emit(config, draft, "outcome_settled", "looked up whether a write has landed", landed=done)
         if done or unknown < MAX_TRIES:
             return done
@@ -534,7 +529,7 @@ def _settle(
         raise
 
 
-def _catch_up(records: SealedStore, draft: Draft, record: Record | None) -> bool:
+def _catch_up(config: SessionConfig, records: SealedStore, draft: Draft, record: Record | None) -> bool:
     """Take up the record as it is by now, and return whether all of the session is in it already."""
     if record is None:
         if draft.version is not None and records.may_forget:
@@ -558,8 +553,7 @@ def _catch_up(records: SealedStore, draft: Draft, record: Record | None) -> bool
             return True
     if draft.history and record.lacks(draft.history.writes[0], draft.token.revision):
         message = "the store does not have what it had when this request began"
-        label = records.label(draft.token.sid)
-        events.emit("data_loss", message, session=label, revision=draft.token.revision)
+        _emit(config, draft, "data_loss", message)
         raise SessionDataLoss(message)
     rebase(draft, record)
     draft.token = record.token._replace(issued=draft.token.issued)
