@@ -307,7 +307,7 @@ class SessionConfig(_impl.CookieConfig):
 
     def leaves_tombstone(self, token: Token) -> bool:
         """Return whether the end of a session must be written to the store: not if no client was sent its id."""
-        return bool(token.flags & RECORDED) or (self.revocation is not None and token.revision > 0)
+        return bool((self.records and token.flags & RECORDED) or (self.revocation and token.revision))
 
     def end(self, identities: Iterable[Identity]) -> None:
         """End what the store has of sessions, if it has anything. Raises StoreUnavailable."""

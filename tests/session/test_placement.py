@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from browser import NEW_KEY, OLD_KEY, Browser
 
-from gaesess import Home, SessionTooLarge, _impl, values
+from gaesess import Home, SessionTooLarge, _impl, generate_key, values
 from gaesess._core import POINTER, RECORDED
 from gaesess.stores.base import MAX_RECORD_BYTES, record_key
 from gaesess.stores.memory import MemoryStore
@@ -44,6 +44,23 @@ def test_session_that_outgrows_the_cookie_moves_to_the_store_and_back(browser):
     with browser.request() as session:
         assert session.home is Home.COOKIE
         assert session["filler"] == "small again"
+
+
+@pytest.mark.parametrize("change", ["start", "regenerate_id"])
+def test_a_session_that_was_in_a_store_gets_a_new_id_where_there_is_no_store_any_more(make_manager, change):
+    key = generate_key()
+    browser = Browser(make_manager(cookie_key=key))
+    with browser.request() as session:
+        session["n"] = 1
+        session.save(persist_even_if_using_cookie=True)
+        sid = session.sid
+    browser.manager = make_manager(cookie_key=key, store=None)
+    with browser.request() as session:
+        getattr(session, change)()
+        session["n"] = 2
+    assert browser.data() == {"n": 2}
+    with browser.request() as session:
+        assert session.sid != sid
 
 
 def test_largest_session_of_one_cookie_fits_the_limit_and_one_byte_more_moves(browser):
