@@ -446,8 +446,14 @@ def save(config: SessionConfig, draft: Draft, payload: bytes | None, *, persist:
     cannot hold. After StoreUnavailable it may have been saved or not; to save again is safe.
     """
     _place(config, draft, payload, persist)
-    while draft.replaced:
-        if not _end_replaced(config, draft):
+    while draft.replaced and config.records:
+        try:
+            ended = _end_replaced(config, config.records, draft)
+        except SessionTerminated:  # under its old id; no client has been sent the new one
+            with suppress(StoreUnavailable):
+                config.records.delete(draft.token)
+            raise
+        if not ended:
             _place(config, draft, None, persist)
     draft.payload, draft.written, draft.cleared = draft.token.payload, {}, False
     draft.attempts.clear()
@@ -568,11 +574,9 @@ def _is_older(record: Record, draft: Draft) -> bool:
     return record.history.cookie_revision < draft.token.revision
 
 
-def _end_replaced(config: SessionConfig, draft: Draft) -> bool:
+def _end_replaced(config: SessionConfig, records: SealedStore, draft: Draft) -> bool:
     """End an identity that the session has given up; False if it came with changes that must be saved first."""
     old, version = draft.replaced[0]
-    records = config.records
-    assert records is not None
     try:
         if version is CONVERTED:
             records.block(old, heir=draft.token)
@@ -586,26 +590,16 @@ def _end_replaced(config: SessionConfig, draft: Draft) -> bool:
             record = records.latest(old)
         except SessionTerminated:
             if version is CONVERTED:
-                _discard(records, draft)
                 raise
             draft.replaced[0] = old, None  # another request may have handed it on, too
-            return _end_replaced(config, draft)
+            return _end_replaced(config, records, draft)
         if record:
             rebase(draft, record)
         draft.replaced[0] = old, record.version if record else None
         return False
-    except SessionTerminated:
-        _discard(records, draft)
-        raise
     config.forget(old)
     draft.replaced.pop(0)
     return True
-
-
-def _discard(records: SealedStore, draft: Draft) -> None:
-    """Delete the record under a new id, which no client has been sent: the session ended under its old one."""
-    with suppress(StoreUnavailable):
-        records.delete(draft.token)
 
 
 def _emit(config: SessionConfig, draft: Draft, name: str, message: str, **fields: object) -> None:
