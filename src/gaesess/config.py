@@ -20,7 +20,7 @@ from gaesess._core import (
 )
 from gaesess.cookies import cookie_attributes
 from gaesess.keys import RetiredKey, derive
-from gaesess.stored import Identity, SealedStore
+from gaesess.stored import Identity, SealedStore, as_tiered
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, has_calls
 from gaesess.threads import MAX_STORE_THREADS, StoreThreads
 from gaesess.users import Revocation, Users
@@ -335,22 +335,16 @@ def _check_together(chosen: Mapping[str, Any]) -> None:
         raise ValueError("compress=True would let the length of an encrypted session tell of what is in it")
     if chosen["passive_paths"] and chosen["idle_timeout"] is None:
         raise ValueError("passive_paths are for sessions with an idle_timeout")
-    if chosen["no_datastore"] and not _is_tiered(chosen["store"]):
+    if chosen["no_datastore"] and not as_tiered(chosen["store"]):
         raise ValueError("no_datastore=True is for a TieredStore, whose cache it uses; pass the store you want")
     if chosen["revocable"] and chosen["store"] is None:
         raise ValueError("revocable=True needs a store=, to note there which sessions have ended")
     if chosen["cookie_only_threshold"] == 0 and chosen["store"] is None:
         raise ValueError("cookie_only_threshold=0 needs a store=, as nothing may stay in the cookie")
-    if chosen["outage"] == "degrade" and not (chosen["revocable"] or _is_tiered(chosen["store"])):
+    if chosen["outage"] == "degrade" and not (chosen["revocable"] or as_tiered(chosen["store"])):
         raise ValueError('outage="degrade" is for a TieredStore, whose cache takes over, or for revocable=True')
     if chosen["idle_timeout"] and chosen["lifetime"] and chosen["idle_timeout"] > chosen["lifetime"]:
         raise ValueError(f"idle_timeout must be at most the lifetime, got {chosen['idle_timeout']}")
-
-
-def _is_tiered(store: object) -> bool:
-    from gaesess.stores.tiered import TieredStore  # not in every process
-
-    return isinstance(store, TieredStore)
 
 
 def _several(readers: Any) -> tuple[Any, ...]:

@@ -136,6 +136,13 @@ def _heirs(token: Token, data: bytes) -> tuple[Token, ...]:
     return heirs
 
 
+def as_tiered(store: object) -> TieredStore | None:
+    """Return a store that has a cache in front of it; None for any other."""
+    from gaesess.stores.tiered import TieredStore  # not in every process
+
+    return store if isinstance(store, TieredStore) else None
+
+
 class SealedStore:
     """A store whose records are sealed on the way in, and verified on the way out.
 
@@ -208,10 +215,11 @@ class SealedStore:
 
     def write_quick(self, token: Token, version: Version | None, history: History) -> Version | None:
         """Write to the cache alone, if there is one in front of a durable store; return the version, or None."""
-        if self._tiered is None or len(token.payload) > MAX_RECORD_BYTES:
+        tiered = as_tiered(self._store)
+        if tiered is None or len(token.payload) > MAX_RECORD_BYTES:
             return None
         key, data = record_key(token.expires, token.sid), self._seal(token, frame(token.payload, history))
-        return self._tiered.put_quick(key, data, expires_at=token.expires, version=version)
+        return tiered.put_quick(key, data, expires_at=token.expires, version=version)
 
     def delete(self, token: Token) -> None:
         """Delete a record whose id no client has been sent."""
@@ -262,7 +270,8 @@ class SealedStore:
                 pass
             except StoreUnavailable:
                 if attempt:
-                    self._end_in_cache(token)
+                    if tiered := as_tiered(self._store):
+                        tiered.put_cache(record_key(token.expires, token.sid), self._seal(token, tombstone()))
                     raise
         raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be terminated")
 
@@ -324,8 +333,8 @@ class SealedStore:
 
     def invalidate(self, token: Token) -> None:
         """Mark a cache's entry as old if the last write could not: call it after a sign-out."""
-        if self._tiered:
-            self._tiered.invalidate(record_key(token.expires, token.sid))
+        if tiered := as_tiered(self._store):
+            tiered.invalidate(record_key(token.expires, token.sid))
 
     # helpers
 
@@ -366,17 +375,6 @@ class SealedStore:
         if version is None:
             return self._ask(lambda: self._store.add(key, data, expires_at=expires))
         return self._ask(lambda: self._store.replace(key, data, expires_at=expires, version=version))
-
-    def _end_in_cache(self, token: Token) -> None:
-        if self._tiered:
-            key, data = record_key(token.expires, token.sid), self._seal(token, tombstone())
-            self._tiered.put_cache(key, data)
-
-    @property
-    def _tiered(self) -> TieredStore | None:
-        from gaesess.stores.tiered import TieredStore  # not in every process
-
-        return self._store if isinstance(self._store, TieredStore) else None
 
     def _ask(self, question: Callable[[], T]) -> T:
         try:
