@@ -262,11 +262,10 @@ class SessionConfig(_impl.CookieConfig):
         self.store_threads = StoreThreads(chosen["store_threads"])
         store = chosen["store"].cache if chosen["no_datastore"] else chosen["store"]
         self.records = SealedStore(store, keys.record, self) if store is not None else None
-        self.users: Users | None = None
         self.revocation: Revocation | None = None
         if chosen["revocable"] and self.records is not None:
-            self.users = Users(SealedStore(store, keys.user, self), self.records, self.now)
-            self.revocation = Revocation(self.records, self.users, self.now, degrades=self.degrades)
+            users = Users(SealedStore(store, keys.user, self), self.records, self.now)
+            self.revocation = Revocation(self.records, users, self.now, degrades=self.degrades)
         self.legacy = None
         if readers := _several(chosen["legacy"]):
             from gaesess.legacy.takeover import Takeover  # not in every process
@@ -297,11 +296,11 @@ class SessionConfig(_impl.CookieConfig):
         flags = browser | (SECURE if ssl_only else 0)
         return Token(flags, expires, now, 0, os.urandom(SID_BYTES), b"")
 
-    def require_revocable(self) -> tuple[Users, Revocation]:
-        """Return the registry of users and the checks of revocation. Raises RuntimeError unless `revocable=True`."""
-        if self.users is None or self.revocation is None:
+    def require_revocable(self) -> Revocation:
+        """Return what knows of users and of sessions that have ended. Raises RuntimeError unless `revocable=True`."""
+        if self.revocation is None:
             raise RuntimeError("to sign sessions out elsewhere, set revocable=True, and a store=")
-        return self.users, self.revocation
+        return self.revocation
 
     # -- the end of sessions
 

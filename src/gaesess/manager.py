@@ -84,9 +84,9 @@ class SessionManager:
 
     def revoke_user(self, user_id: UserId, except_: Session | None = None) -> None:
         """Sign out every session that was bound to this user, but the one given. Raises StoreUnavailable."""
-        users, revocation = self.config.require_revocable()
+        revocation = self.config.require_revocable()
         kept = except_ if except_ is not None and except_.is_active() else None
-        generation = users.revoke(user_id, kept._sid if kept is not None else None)
+        generation = revocation.users.revoke(user_id, kept._sid if kept is not None else None)
         revocation.forget_all()
         if kept is not None:
             kept.rebind(user_id, generation)
@@ -96,8 +96,7 @@ class SessionManager:
 
         Each of them is looked up. Of more than a thousand only the latest are known. Raises StoreUnavailable.
         """
-        users, _ = self.config.require_revocable()
-        return users.sessions(user_id)
+        return self.config.require_revocable().users.sessions(user_id)
 
 
 def manager_from(settings: Mapping[str, Any], origin: str) -> SessionManager:

@@ -578,7 +578,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         config = self._config
         if self._binding:
             user_id, earlier = self._binding
-            self._data[USER_KEY] = user_id, config.users.bind(user_id, self._token(), earlier)
+            self._data[USER_KEY] = user_id, config.revocation.users.bind(user_id, self._token(), earlier)
             self._written = {**(self._written or {}), USER_KEY: WRITTEN}
             self._binding = None
         if payload is None:

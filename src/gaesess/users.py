@@ -167,7 +167,7 @@ class Revocation:
 
     def __init__(self, records: SealedStore, users: Users, now: Callable[[], int], *, degrades: bool) -> None:
         self._records = records
-        self._users = users
+        self.users = users
         self._now = now
         self._degrades = degrades
         self._checked: list[dict[bytes, int]] = [{} for _ in range(SHARDS)]  # until when nothing need be asked, by id
@@ -212,5 +212,5 @@ class Revocation:
         if bound is None:
             raise MalformedToken(f"session data have under {USER_KEY!r} what bind_user does not write")
         user_id, generation = bound
-        if not self._users.get(user_id).allows(generation, sid):
+        if not self.users.get(user_id).allows(generation, sid):
             raise RecordGone("the user has signed out everywhere else")
