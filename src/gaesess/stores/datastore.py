@@ -68,7 +68,7 @@ class DatastoreStore(Store):
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._calls.lookup(self._key(key))
-        return None if found is None else _stored(found)
+        return None if found is None else Stored(found.entity.properties["data"].blob_value, found.version)
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         entity = self._entity(key, data, expires_at)
@@ -77,8 +77,8 @@ class DatastoreStore(Store):
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
         entity = self._entity(key, data, expires_at)
-        if not self._heeds_base_version():
-            return self._replace_in_transaction(entity, version)
+        if not self._heeds_base_version():  # of two transactions at once each may make the other give way
+            return retrying(lambda: self._transact(entity, version), lambda error: isinstance(error, Aborted))
         result = self._calls.commit(
             {"update": entity, "base_version": version}, retry=REFUSED, expected={StatusCode.NOT_FOUND: Gone}
         )
@@ -99,15 +99,12 @@ class DatastoreStore(Store):
     def _calls(self) -> Calls:
         """The calls of this process. Threads that ask for them first at once may each make some."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), self._open()
+            try:
+                client = self._make_client()
+            except (GoogleAuthError, OSError) as error:  # OSError: ndb does not know which project
+                raise StoreUnavailable(f"Datastore cannot be used: {error}") from error
+            self._opened = os.getpid(), Calls(client, self._namespace, self._timeout)
         return self._opened[1]
-
-    def _open(self) -> Calls:
-        try:
-            client = self._make_client()
-        except (GoogleAuthError, OSError) as error:  # OSError: ndb does not know which project
-            raise StoreUnavailable(f"Datastore cannot be used: {error}") from error
-        return Calls(client, self._namespace, self._timeout)
 
     def _key(self, name: str, kind: str | None = None) -> dict[str, Any]:
         return {"partition_id": self._calls.partition, "path": [{"kind": kind or self._kind, "name": name}]}
@@ -122,10 +119,6 @@ class DatastoreStore(Store):
                 "nonce": {"blob_value": token_bytes(8), "exclude_from_indexes": True},
             },
         }
-
-    def _replace_in_transaction(self, entity: Any, version: int) -> int:
-        """Replace in a transaction. Of two at once each may make the other give way, so they try again."""
-        return retrying(lambda: self._transact(entity, version), lambda error: isinstance(error, Aborted))
 
     def _transact(self, entity: Any, version: int) -> int:
         transaction = self._calls.begin()
@@ -208,10 +201,6 @@ class DatastoreStore(Store):
             "order": [{"property": {"name": "__key__"}}],
             "limit": {"value": MAX_MUTATIONS},
         }
-
-
-def _stored(found: Any) -> Stored:
-    return Stored(found.entity.properties["data"].blob_value, found.version)
 
 
 def _only_in_this_process(client: Client) -> MakeClient:
