@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import timedelta
@@ -173,7 +174,7 @@ class World:
             self.note("settings", error)
             return None
         site.manager = site.wsgi.manager
-        site.asgi.manager.config.store_threads = SimpleNamespace(executor=Inline())
+        site.asgi.manager.config._executor = os.getpid(), Inline()
         return site
 
     def note(self, *seen: Any) -> None:

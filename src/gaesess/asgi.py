@@ -191,5 +191,5 @@ def _in_thread(session: Session, method: Callable[[Session], T]) -> Future[T]:
     """Call a method of the session where it may wait for the store, in a copy of the caller's context."""
     from asyncio import get_running_loop
 
-    executor = session.manager.config.store_threads.executor
+    executor = session.manager.config.executor
     return get_running_loop().run_in_executor(executor, copy_context().run, method, session)

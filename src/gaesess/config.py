@@ -22,10 +22,11 @@ from gaesess.cookies import cookie_attributes
 from gaesess.keys import RetiredKey, derive
 from gaesess.stored import Identity, SealedStore, as_tiered
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, has_calls
-from gaesess.threads import MAX_STORE_THREADS, StoreThreads
 from gaesess.users import Revocation, Users
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from gaesess.legacy.reader import Reader
     from gaesess.legacy.takeover import Takeover
     from gaesess.manager import SessionManager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 DEFAULT_LIFETIME = timedelta(days=7)
 MAX_LIFETIME = timedelta(seconds=MAX_AGE_SECONDS)
 MIN_IDLE_TIMEOUT = timedelta(minutes=1)
+MAX_STORE_THREADS = 1000
 POSITIONAL = ("cookie_key", "lifetime", "no_datastore", "cookie_only_threshold")  # in the order of gae-sessions 1.07
 
 
@@ -259,7 +261,8 @@ class SessionConfig(_impl.CookieConfig):
         if (threshold := chosen["cookie_only_threshold"]) is not None:
             self.cookie_bytes = min(threshold, self.cookie.payload_limit(MAX_CHUNKS))
         self.degrades = chosen["outage"] == "degrade"
-        self.store_threads = StoreThreads(chosen["store_threads"])
+        self._store_threads: int = chosen["store_threads"]
+        self._executor: tuple[int, ThreadPoolExecutor] | None = None
         store = chosen["store"].cache if chosen["no_datastore"] else chosen["store"]
         self.records = SealedStore(store, keys.record, self) if store is not None else None
         self.revocation: Revocation | None = None
@@ -273,6 +276,20 @@ class SessionConfig(_impl.CookieConfig):
             max_bytes = self.cookie_bytes if self.records is None else MAX_RECORD_BYTES
             self.legacy = Takeover(readers, self, max_bytes)
         self.asks_store = self.records is not None or self.legacy is not None
+
+    @property
+    def executor(self) -> "ThreadPoolExecutor":
+        """The threads of this process in which the store is called where an event loop must not wait for it.
+
+        They are not those of the event loop's default executor, which has six on a machine with two CPUs: if a store
+        hangs, the application's own threads and name lookups must not wait for it.
+        """
+        process = os.getpid()  # a forked child has none of its parent's threads
+        if self._executor is None or self._executor[0] != process:
+            from concurrent.futures import ThreadPoolExecutor  # not in every process
+
+            self._executor = process, ThreadPoolExecutor(self._store_threads, thread_name_prefix="gaesess")
+        return self._executor[1]
 
     def is_passive(self, path: str) -> bool:
         """Return whether a request to that path of the URL is no use of its session."""

@@ -25,7 +25,7 @@ AsyncMethod = Callable[Concatenate["DjangoSession", P], Coroutine[Any, Any, R]]
 
 def in_thread(manager: SessionManager, function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Make a coroutine function of one that may wait for the store."""
-    return sync_to_async(function, thread_sensitive=False, executor=manager.config.store_threads.executor)
+    return sync_to_async(function, thread_sensitive=False, executor=manager.config.executor)
 
 
 def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
