@@ -15,6 +15,7 @@ from timeit import Timer
 from typing import Any, NamedTuple, TypeAlias
 
 from gaesess import _core, _impl
+from gaesess.cli.engines import open_datastore, open_memcache
 from gaesess.keys import generate_key
 from gaesess.session import Session
 from gaesess.stores.base import Store, record_key
@@ -136,13 +137,9 @@ def _open_stores(memcache: str | None, datastore: bool) -> Iterator[dict[str, St
         durable: Store = stack.enter_context(closing(SQLiteStore(Path(folder) / "sessions.sqlite")))
         stores: dict[str, Store] = {"memory": MemoryStore(), "SQLite": durable}
         if datastore:
-            from gaesess.stores.datastore import DatastoreStore
-
-            durable = stores["Datastore"] = DatastoreStore()
+            durable = stores["Datastore"] = open_datastore()
         if memcache is not None:
-            from gaesess.stores.memcache import MemcacheStore
-
-            cache = stores["memcached"] = stack.enter_context(closing(MemcacheStore(memcache)))
+            cache = stores["memcached"] = stack.enter_context(closing(open_memcache(memcache)))
             stores[f"memcached + {'Datastore' if datastore else 'SQLite'}"] = TieredStore(cache, durable)
         yield stores
 

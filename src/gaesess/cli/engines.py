@@ -20,7 +20,7 @@ def open_sqlite(path: str) -> SQLiteStore:
     return SQLiteStore(path)
 
 
-def open_datastore(namespace: str) -> DatastoreStore:
+def open_datastore(namespace: str | None = None) -> DatastoreStore:
     """Open the Datastore of the environment's project. Raises ModuleNotFoundError without its package."""
     from gaesess.stores.datastore import DatastoreStore
 
