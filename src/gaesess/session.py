@@ -563,7 +563,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             return
         if self._old.identity and self._config.records:
             self._replaced = [(self._old.identity, CONVERTED)]
-        self._become(adopted._replace(payload=b""))
+        self._become(adopted)
         self._payload, self._data, self._state = adopted.payload, _impl.loads(adopted.payload), ACTIVE
 
     def _delete_old(self) -> list[str]:
