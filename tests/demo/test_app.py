@@ -6,7 +6,7 @@ from wsgiref.validate import validator
 import pytest
 
 from gaesess.demo.feed import Feed
-from gaesess.demo.recording import RecordedStore, events_in_journals
+from gaesess.demo.recording import RecordedStore, note, subscribed
 from gaesess.demo.server import demo_application
 from gaesess.stores.memory import MemoryStore
 
@@ -47,7 +47,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor():
-    with events_in_journals():
+    with subscribed(note):
         yield Visitor()
 
 

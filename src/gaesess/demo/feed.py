@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
@@ -30,16 +30,8 @@ class Feed:
         start_response("200 OK", [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")])
         return self._read()
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Give the readers what happens in the block."""
-        unsubscribe = events.subscribe(self._publish)
-        try:
-            yield
-        finally:
-            unsubscribe()
-
-    def _publish(self, event: events.Event) -> None:
+    def publish(self, event: events.Event) -> None:
+        """Send an event to the readers."""
         told = {**event._asdict(), "fields": dict(event.fields), "time": time.time()}
         message = f"data: {json.dumps(told, default=str)}\n\n".encode()
         for reader in tuple(self._readers):

@@ -44,16 +44,17 @@ def journal() -> Iterator[Journal]:
         _current.reset(token)
 
 
-def _note(event: events.Event) -> None:
+def note(event: events.Event) -> None:
+    """Write what an event says, from INFO on, into the journal of the request that it is about."""
     kept = _current.get()
     if kept is not None and event.level > events.DEBUG:
         kept.told.append(event.message)
 
 
 @contextmanager
-def events_in_journals() -> Iterator[None]:
-    """Have what events say in the block, from INFO on, in the journal of the request they are about."""
-    unsubscribe = events.subscribe(_note)
+def subscribed(listener: events.Listener) -> Iterator[None]:
+    """Call a listener with each event in the block."""
+    unsubscribe = events.subscribe(listener)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from gaesess.demo.app import COOKIE, DemoApp
 from gaesess.demo.feed import Feed
 from gaesess.demo.inspector import Inspector
-from gaesess.demo.recording import RecordedCache, RecordedStore, events_in_journals
+from gaesess.demo.recording import RecordedCache, RecordedStore, note, subscribed
 from gaesess.keys import generate_key
 from gaesess.stores.base import Store
 from gaesess.stores.tiered import TieredStore
@@ -39,8 +39,8 @@ def serve(host: str, port: int, *, memcache: str | None, datastore: bool) -> Non
     feed = Feed()
     try:
         with (
-            events_in_journals(),
-            feed.listening(),
+            subscribed(note),
+            subscribed(feed.publish),
             open_store(memcache, datastore) as (store, engines),
             make_server(host, port, demo_application(store, engines, feed), _Server, _Handler) as server,
         ):
