@@ -410,29 +410,18 @@ class Attempt(NamedTuple):
 
 
 class Draft:
-    """A session as a request wants it saved, which `save` brings up to date with what was.
+    """A session as a request wants it saved, which `save` brings up to date with what was."""
 
-    `token` is its identity as last read or saved, `data` are to be saved, and `payload` is what was last read or saved
-    of them; `written` and `cleared` are as in CookieSession. `version` and `history` are those of the record, None
-    where none is known. `attempts` are writes of this session that may have landed, by their ids; `replaced` are the
-    identities that it has given up, with a version where it goes on from their records, or CONVERTED. `passive` says
-    that this request does not count as a use.
-    """
-
-    __slots__ = (
-        "attempts", "cleared", "data", "history", "passive", "payload", "replaced", "token", "version", "written",
-    )  # fmt: skip
-
-    token: Token
-    data: dict[Hashable, Any]
-    payload: bytes
-    written: dict[Hashable, int]
-    cleared: bool
-    version: Version | None
-    history: History | None
-    attempts: dict[bytes, Attempt]
-    replaced: list[Identity]
-    passive: bool
+    token: Token  # its identity as last read or saved
+    data: dict[Hashable, Any]  # to be saved
+    payload: bytes  # what was last read or saved of them
+    written: dict[Hashable, int]  # as in CookieSession
+    cleared: bool  # as in CookieSession
+    version: Version | None  # of the record; None where none is known
+    history: History | None  # of the record; None where none is known
+    attempts: dict[bytes, Attempt]  # writes of this session that may have landed, by their ids
+    replaced: list[Identity]  # it has given them up; with a version where it goes on from their records, or CONVERTED
+    passive: bool  # this request does not count as a use
 
 
 def save(config: SessionConfig, draft: Draft, payload: bytes | None, *, persist: bool) -> None:
