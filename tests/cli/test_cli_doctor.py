@@ -151,7 +151,7 @@ def test_an_engine_that_forgets_at_once_has_failed() -> None:
 
 
 def test_an_engine_that_is_slow_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_timed", lambda call: 0.3)
+    monkeypatch.setattr(doctor, "repeat", lambda call, number, repeat: [0.3] * repeat)
     assert probe(MemoryStore()).state == "slow"
 
 

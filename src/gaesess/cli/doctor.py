@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from secrets import token_bytes
 from statistics import median
+from timeit import repeat
 from typing import Any, NamedTuple
 
 from gaesess import _impl
@@ -120,13 +121,11 @@ def _probe(name: str, store: Store, slow_seconds: float) -> Iterator[Finding]:
         version = store.add(key, bytes(MAX_RECORD_BYTES), expires_at=expires_at)
         store.replace(key, b"probe", expires_at=expires_at, version=version)
         written = time.perf_counter() - began
-        seconds = median(_timed(lambda: store.get(key)) for _ in range(ROUNDS))
+        seconds = median(repeat(lambda: store.get(key), number=1, repeat=ROUNDS))
         stored = store.get(key)
-        try:
+        stale_is_refused = True
+        with suppress(Conflict):
             store.replace(key, b"stale", expires_at=expires_at, version=version)
-        except Conflict:
-            stale_is_refused = True
-        else:
             stale_is_refused = False
     finally:
         with suppress(StoreUnavailable):
@@ -142,12 +141,6 @@ def _probe(name: str, store: Store, slow_seconds: float) -> Iterator[Finding]:
         yield Finding(
             f"{name}: largest", OK, f"a record of {MAX_RECORD_BYTES:,} bytes was taken, in {1000 * written:.0f} ms"
         )
-
-
-def _timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def _sqlite(path: str) -> Iterator[Finding]:
