@@ -120,11 +120,7 @@ class SQLiteStore(Store):
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        self._switch_to_wal(connection)
-        connection.executescript(_SCHEMA)
-
-    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
-        """Let readers read while one writes. The file remembers it.
+        """Let readers read while one writes, and make the table. The file remembers both.
 
         Of two processes that switch a new file together SQLite refuses one at once, whatever the timeout (to wait would
         be a deadlock). That one waits here for the write lock, which it can without, and tries again.
@@ -133,12 +129,13 @@ class SQLiteStore(Store):
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-                return
+                break
             except sqlite3.OperationalError:
                 if time.monotonic() >= deadline:
                     raise
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("COMMIT")
+        connection.executescript(_SCHEMA)
 
     def _create_file(self) -> None:
         try:
