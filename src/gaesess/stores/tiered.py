@@ -91,7 +91,7 @@ class TieredStore(Store):
     def add(self, key: str, data: bytes, *, expires_at: int) -> TieredVersion:
         version = self.durable.add(key, data, expires_at=expires_at)
         try:
-            self._ask_cache(lambda cache: cache.add(key, _pack(data, version), expires_at=expires_at))
+            self._ask_cache(lambda: self.cache.add(key, _pack(data, version), expires_at=expires_at))
         except StoreError:  # it has a newer record by now, or is not there
             self._forget(key)
         return TieredVersion(version, None)
@@ -142,7 +142,7 @@ class TieredStore(Store):
     def put_cache(self, key: str, data: bytes) -> None:
         """Write to the cache only, whatever is there, if it can be reached: it is tried even while it is left alone."""
         with suppress(StoreUnavailable):
-            self._ask_cache(lambda cache: self._put(cache, key, _pack(data, None)), past_breaker=True)
+            self._ask_cache(lambda: self._put(key, _pack(data, None)), past_breaker=True)
 
     def count_expired(self, *, now: int) -> int:
         return self.durable.count_expired(now=now)
@@ -156,12 +156,12 @@ class TieredStore(Store):
         Only so can a reader tell that the cache has dropped, meanwhile, something newer than what he brings.
         """
 
-        def look(cache: Cache) -> Stored | None:
-            slot = cache.gets(key)
+        def look() -> Stored | None:
+            slot = self.cache.gets(key)
             if slot is None:
                 with suppress(KeyExists):
-                    cache.add(key, UNKNOWN, expires_at=key_expiry(key))
-                slot = cache.gets(key)
+                    self.cache.add(key, UNKNOWN, expires_at=key_expiry(key))
+                slot = self.cache.gets(key)
             return slot
 
         try:
@@ -172,7 +172,7 @@ class TieredStore(Store):
     def _correct(self, key: str, ticket: Any, entry: bytes) -> None:
         """Store what the durable store has, if the cache still has what it had before that was asked."""
         try:
-            self._ask_cache(lambda cache: cache.cas(key, entry, expires_at=key_expiry(key), ticket=ticket))
+            self._ask_cache(lambda: self.cache.cas(key, entry, expires_at=key_expiry(key), ticket=ticket))
         except (Conflict, Gone):
             pass
         except StoreUnavailable:
@@ -181,29 +181,29 @@ class TieredStore(Store):
     def _change(self, key: str, version: TieredVersion | None, entry: bytes, expires_at: int) -> None:
         """Store the entry where the cache has the record at `version`. Raises Conflict, Gone or KeyExists if not."""
 
-        def change(cache: Cache) -> None:
+        def change() -> None:
             ticket = version.ticket if version else None
             if ticket is None:
-                slot = cache.gets(key)
+                slot = self.cache.gets(key)
                 found = _unpack(slot)
                 if (found.version if found else None) != version:
                     raise Conflict("the cache has another version of the record")
                 if slot is None:
-                    cache.add(key, entry, expires_at=expires_at)
+                    self.cache.add(key, entry, expires_at=expires_at)
                     return
                 ticket = slot.version
-            cache.cas(key, entry, expires_at=expires_at, ticket=ticket)
+            self.cache.cas(key, entry, expires_at=expires_at, ticket=ticket)
 
         self._ask_cache(change)
 
     def _forget(self, key: str, *, past_breaker: bool = False) -> None:
         """Have nobody believe what the cache has under a key."""
         try:
-            self._ask_cache(lambda cache: self._put(cache, key, UNKNOWN), past_breaker=past_breaker)
+            self._ask_cache(lambda: self._put(key, UNKNOWN), past_breaker=past_breaker)
         except StoreUnavailable:
             self._owe(key)
 
-    def _ask_cache(self, question: Callable[[Cache], T], *, past_breaker: bool = False) -> T:
+    def _ask_cache(self, question: Callable[[], T], *, past_breaker: bool = False) -> T:
         """Return the cache's answer. Raises StoreUnavailable if it fails, or is left alone and not `past_breaker`.
 
         A question `past_breaker` may read nothing from the cache: it is asked before what is owed is paid.
@@ -214,7 +214,7 @@ class TieredStore(Store):
             if self._owed and not past_breaker:
                 self._pay()
             began = self._clock()
-            answer = question(self.cache)
+            answer = question()
         except StoreUnavailable as error:
             self._breaker.fail(str(error))
             raise
@@ -238,12 +238,12 @@ class TieredStore(Store):
         with self._owed_lock:
             owed = list(self._owed)
         for key in owed:
-            self._put(self.cache, key, UNKNOWN)
+            self._put(key, UNKNOWN)
 
-    def _put(self, cache: Cache, key: str, entry: bytes) -> None:
+    def _put(self, key: str, entry: bytes) -> None:
         """Store an entry whatever is there. The key stays owed until then: no other caller reads past it meanwhile."""
         debt = self._owed.get(key)
-        cache.put(key, entry, expires_at=key_expiry(key))
+        self.cache.put(key, entry, expires_at=key_expiry(key))
         with self._owed_lock:
             if self._owed.get(key) is debt:
                 self._owed.pop(key, None)
