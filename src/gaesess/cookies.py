@@ -33,7 +33,7 @@ def cookie_attributes(
         ("cookie_name", _is_name, name, "a cookie's name, of letters, digits and !#$%&'*+-.^_`|~"),
         ("cookie_path", _is_path, path, "a path that begins with a slash and has no space or semicolon"),
         ("cookie_domain", _is_domain, domain, "None or a domain name"),
-        ("cookie_samesite", _is_samesite, samesite, '"Lax", "Strict" or "None"'),
+        ("cookie_samesite", lambda value: value in ("Lax", "Strict", "None"), samesite, '"Lax", "Strict" or "None"'),
     ):
         if not is_valid(value):
             raise ValueError(f"{setting} must be {must_be}, got {value!r}")
@@ -78,7 +78,3 @@ def _is_domain(value: object) -> bool:
     if not isinstance(value, str) or not value.isascii() or len(value) > 254:
         return False
     return all(label.replace("-", "a").isalnum() for label in value.removeprefix(".").split("."))
-
-
-def _is_samesite(value: object) -> bool:
-    return isinstance(value, str) and value in ("Lax", "Strict", "None")

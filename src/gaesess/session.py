@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gaesess.manager import SessionManager
     from gaesess.stores.base import Version
 
-_MISSING, _GONE = object(), object()
+_MISSING = object()
 
 
 class State(Enum):
@@ -140,8 +140,6 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     def __eq__(self, other: object) -> bool:
         """Return whether they are one session, which reads neither, or the data are those of another mapping."""
         return self is other if isinstance(other, Session) else MutableMapping.__eq__(self, other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     has_key = _impl.CookieSession.__contains__
 
