@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gaesess.manager import SessionManager
 
 DEFAULT_LIFETIME = timedelta(days=7)
+MIN_LIFETIME = timedelta(seconds=1)
 MAX_LIFETIME = timedelta(seconds=MAX_AGE_SECONDS)
 MIN_IDLE_TIMEOUT = timedelta(minutes=1)
 MAX_STORE_THREADS = 1000
@@ -56,30 +57,16 @@ def _checked_later(default: Any, doc: str) -> Setting:
     return Setting(default, "", lambda value: True, doc)
 
 
-def _is_lifetime(value: object) -> bool:
-    return isinstance(value, timedelta) and (not value or timedelta(seconds=1) <= value <= MAX_LIFETIME)
-
-
-def _is_idle_timeout(value: object) -> bool:
-    return value is None or (isinstance(value, timedelta) and value >= MIN_IDLE_TIMEOUT)
-
-
 def _are_paths(value: object) -> bool:
-    return isinstance(value, Iterable) and all(isinstance(path, str) and path.startswith("/") for path in value)
-
-
-def _is_store(value: object) -> bool:
-    return value is None or has_calls(value, "get", "add", "replace", "delete", "delete_expired")
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return False
+    return all(isinstance(path, str) and path.startswith("/") for path in value)
 
 
 def _are_readers(value: object) -> bool:
     from gaesess.legacy.reader import Reader  # not in every process
 
     return all(isinstance(reader, Reader) for reader in _several(value))
-
-
-def _is_threshold(value: object) -> bool:
-    return value is None or (type(value) is int and value >= 0)
 
 
 class Settings(TypedDict, total=False):
@@ -102,7 +89,7 @@ class Settings(TypedDict, total=False):
         Setting(
             DEFAULT_LIFETIME,
             f"a timedelta, such as timedelta(days=7): zero, or from a second to {MAX_LIFETIME.days} days",
-            _is_lifetime,
+            lambda value: isinstance(value, timedelta) and (not value or MIN_LIFETIME <= value <= MAX_LIFETIME),
             "How long a session lasts from its start; zero lets its cookie expire with the browser.",
         ),
     ]
@@ -111,7 +98,7 @@ class Settings(TypedDict, total=False):
         Setting(
             None,
             "None, or a timedelta of at least a minute, such as timedelta(hours=2)",
-            _is_idle_timeout,
+            lambda value: value is None or (isinstance(value, timedelta) and value >= MIN_IDLE_TIMEOUT),
             "How long a session lasts from its last use, if that is less.",
         ),
     ]
@@ -120,7 +107,7 @@ class Settings(TypedDict, total=False):
         Setting(
             (),
             'a list of paths of URLs, such as ["/poll", "/news"]',
-            lambda value: not isinstance(value, str) and _are_paths(value),
+            _are_paths,
             "Paths that pages poll: a request to one of them, or below one, is not a use of the session.",
         ),
     ]
@@ -133,7 +120,7 @@ class Settings(TypedDict, total=False):
         Setting(
             None,
             "None, or a store, such as SQLiteStore(path)",
-            _is_store,
+            lambda value: value is None or has_calls(value, "get", "add", "replace", "delete", "delete_expired"),
             "Where sessions are that outgrow the cookie.",
         ),
     ]
@@ -151,7 +138,7 @@ class Settings(TypedDict, total=False):
         Setting(
             None,
             "None, or a number of bytes, an int of at least 0",
-            _is_threshold,
+            lambda value: value is None or (type(value) is int and value >= 0),
             "How many bytes of session data stay in cookies; by default as many as one cookie holds.",
         ),
     ]
