@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar
 
@@ -124,11 +125,11 @@ class MemcacheStore(Cache):
 
 
 def _connectors(servers: str | Sequence[str] | Connect, timeout: float) -> dict[str, Connect]:
-    if isinstance(servers, str):
-        return {servers: _connector(servers, timeout)}
-    if not callable(servers):
-        return {server: _connector(server, timeout) for server in servers}
-    return {"(a Client of your own)": servers}
+    if callable(servers):
+        return {"(a Client of your own)": servers}
+    options = {"connect_timeout": timeout, "timeout": timeout, "no_delay": True, "socket_module": SocketModule()}
+    names = [servers] if isinstance(servers, str) else servers
+    return {name: partial(Client, name, **options) for name in names}
 
 
 def _check(connect: Connect) -> None:
@@ -137,10 +138,6 @@ def _check(connect: Connect) -> None:
         raise TypeError(f"MemcacheStore needs a function that makes a pymemcache Client, not a {type(client).__name__}")
     if client.ignore_exc:
         raise ValueError("MemcacheStore needs clients with ignore_exc=False: else an outage looks like a miss")
-
-
-def _connector(server: str, timeout: float) -> Connect:
-    return lambda: Client(server, connect_timeout=timeout, timeout=timeout, no_delay=True, socket_module=SocketModule())
 
 
 def _reason(server: str, error: Exception) -> str:
