@@ -13,7 +13,7 @@ OUR_NAMES = ("__Host-gaesess", "__Secure-gaesess", "gaesess")
 _HEADER = re.compile(r"[<>\s]*(set-cookie|cookie)\s*:\s*", re.IGNORECASE)  # curl -v writes "< " before a line
 _OTHER_HEADER = re.compile(r"[<>\s]*([\w-]+:|HTTP/)")
 _NAME = re.compile(r"[\x21-\x7E]+")  # others would be printed on a terminal, which takes some for commands
-_CHUNK = re.compile(r"(.*?)(\.[0-9]+)?", re.DOTALL)
+_CHUNK_NUMBER = re.compile(r"\.[0-9]+\Z")
 
 
 class Cookie(NamedTuple):
@@ -62,11 +62,12 @@ def _parse_value(value: str, is_set: bool | None) -> Iterator[Cookie]:
 
 def choose(cookies: list[Cookie], name: str | None) -> tuple[str, list[Cookie]]:
     """Return the name of the session's cookie and its chunks. Raises ValueError if it cannot be told."""
-    present = dict.fromkeys(_CHUNK.fullmatch(cookie.name)[1] for cookie in cookies)  # type: ignore[index]
+    present: dict[str, list[Cookie]] = {}
+    for cookie in cookies:
+        present.setdefault(_CHUNK_NUMBER.sub("", cookie.name), []).append(cookie)
     ours = [name] if name else [each for each in OUR_NAMES if each in present] or list(present)
-    chunks = [cookie for cookie in cookies if _CHUNK.fullmatch(cookie.name)[1] == ours[0]] if len(ours) == 1 else []  # type: ignore[index]
-    if chunks:
-        return ours[0], chunks
+    if len(ours) == 1 and ours[0] in present:
+        return ours[0], present[ours[0]]
     if not present:
         raise ValueError("there is no cookie in that: paste a Cookie or Set-Cookie header")
     raise ValueError(f"which cookie? There are {', '.join(present)}; say --cookie-name")
