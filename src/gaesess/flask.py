@@ -69,9 +69,10 @@ class FlaskSession(Session, SessionMixin):
     @permanent.setter
     def permanent(self, value: bool) -> None:
         if bool(value) != self.permanent:
-            self._writable()
-            self._flags ^= BROWSER
-            self._unsaved = True
+            with self._changing():
+                self._writable()
+                self._flags = self._flags & ~BROWSER if value else self._flags | BROWSER
+                self._unsaved = True
 
     def start(self, expiration_ts: int | None = None, ssl_only: bool = False) -> None:
         """Start a new, empty session, as Session.start does; by default its cookie ends with the browser."""
@@ -80,12 +81,13 @@ class FlaskSession(Session, SessionMixin):
 
     def commit(self) -> list[str]:
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
-        if self._state == ACTIVE and not self._data and self.modified:
-            if self._taken or self._old or self._cookies:
-                self.terminate()
-            else:
-                self._state = INACTIVE  # no client has heard of it
-        return super().commit()
+        with self._exclusive():
+            if self._state == ACTIVE and not self._data and self.modified:
+                if self._taken or self._old or self._cookies:
+                    self.terminate()
+                else:
+                    self._state = INACTIVE  # no client has heard of it
+            return super().commit()
 
 
 class GaeSessInterface(SessionInterface):
