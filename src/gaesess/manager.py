@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from gaesess import _impl
@@ -117,13 +118,15 @@ def manager_from(settings: Mapping[str, Any], origin: str) -> SessionManager:
 
 def check_protocol(app: Any, protocol: Literal["WSGI", "ASGI"]) -> None:
     """Raise TypeError, which names the right middleware, for an application of the other protocol, if that shows."""
-    while hasattr(app, "func"):  # of functools.partial
-        app = app.func
-    call = app if hasattr(app, "__code__") else getattr(type(app), "__call__", None)  # noqa: B004  # not whether it is
+    inner, first = app, 0  # the first argument after those that are given already
+    while isinstance(inner, partial) or hasattr(inner, "__wrapped__"):  # by a decorator
+        first += len(getattr(inner, "args", ()))
+        inner = inner.func if isinstance(inner, partial) else inner.__wrapped__
+    call = inner if hasattr(inner, "__code__") else getattr(inner, "__call__", None)  # noqa: B004  # not whether it is
     code = getattr(call, "__code__", None)
     if code is None:
         return
-    first = int(call is not app or getattr(app, "__self__", None) is not None)  # after self
+    first += int(getattr(call, "__self__", None) is not None)
     is_async = bool(code.co_flags & _COROUTINE)
     is_wsgi = code.co_varnames[first : first + 2] == ("environ", "start_response")
     if protocol == "WSGI" and is_async:

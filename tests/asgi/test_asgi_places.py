@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import sys
+from unittest.mock import MagicMock
 
 import pytest
 from asgi.client import BIG, BODY, START, Client, Site, respond
@@ -145,6 +146,36 @@ class WsgiObject:
         return wsgi_function(environ, start_response)
 
 
+class StaticAsgiObject:
+    @staticmethod
+    async def __call__(scope, receive, send):
+        await respond(send)
+
+
+class StaticWsgiObject:
+    __call__ = staticmethod(wsgi_function)
+
+
+class AsgiRoundFunction(AsgiObject):
+    func = staticmethod(wsgi_function)
+
+
+class WsgiRoundFunction(WsgiObject):
+    func = staticmethod(asgi_function)
+
+
+def with_a_site(site, environ, start_response):
+    return wsgi_function(environ, start_response)
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*arguments, **options):
+        return function(*arguments, **options)
+
+    return wrapper
+
+
 class OwnStarlette(Starlette):
     pass
 
@@ -171,6 +202,9 @@ ASGI_APPS = {
     "object of a subclass": OwnAsgiObject(),
     "method": AsgiObject().method,
     "partial": functools.partial(asgi_function),
+    "static": StaticAsgiObject(),
+    "round a function": AsgiRoundFunction(),
+    "decorated": decorated(asgi_function),
     "Starlette": Starlette(routes=[Route("/", hello)]),
     "subclass of Starlette": OwnStarlette(routes=[Route("/", hello)]),
     "FastAPI": FastAPI(),
@@ -183,6 +217,10 @@ WSGI_APPS = {
     "object of a subclass": OwnWsgiObject(),
     "method": WsgiObject().method,
     "partial": functools.partial(wsgi_function),
+    "partial with an argument": functools.partial(with_a_site, "site"),
+    "static": StaticWsgiObject(),
+    "round a function": WsgiRoundFunction(),
+    "decorated": decorated(wsgi_function),
     "Flask": Flask("site"),
     "subclass of Flask": OwnFlask("site"),
     "Flask's wsgi_app": Flask("site").wsgi_app,
@@ -221,7 +259,7 @@ def test_the_middleware_of_wsgi_takes_every_wsgi_application(app):
 
 
 @pytest.mark.parametrize(
-    "app", [lambda *arguments: None, lambda scope, receive, send: None, print, functools.partial(print)]
+    "app", [lambda *arguments: None, lambda scope, receive, send: None, print, functools.partial(print), MagicMock()]
 )
 def test_what_does_not_show_its_protocol_is_taken(app):
     assert SessionMiddleware(app, generate_key()).app is app
