@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,9 +151,12 @@ class _Response:
         held = self._scope.get("session")
         if "litestar_app" not in self._scope or held is None or isinstance(held, Session):
             return  # deleted, or that of a middleware inside
-        from litestar.types import Empty  # in memory already
+        from litestar.types import Empty  # in memory already, as is msgspec
+        from msgspec import to_builtins
 
-        data = {} if held is Empty else dict(held)
+        data = {} if held is Empty else to_builtins(held, enc_hook=dict) if not isinstance(held, Mapping) else held
+        if not isinstance(data, Mapping):
+            return  # nothing that a session could be
         self._session.clear()
         self._session.update(data)
         self._scope["session"] = self._session
