@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+from datetime import datetime, timezone
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
-from gaesess import Session, SessionManager, SessionMiddleware, asgi, generate_key
+from gaesess import Session, SessionManager, SessionMiddleware, asgi, generate_key, legacy
 from gaesess.asgi import ASGISession
 
 COPIES = [pickle.dumps, copy.copy, copy.deepcopy, ForkingPickler.dumps]
@@ -44,6 +45,13 @@ def test_a_manager_and_a_middleware_are_refused_with_what_to_do_instead(duplicat
     holder = make(generate_key())
     with pytest.raises(TypeError, match=rf"^a {type(holder).__name__} .*the secret keys.*from the settings in each"):
         duplicate(holder)
+
+
+@pytest.mark.parametrize("duplicate", COPIES)
+def test_a_reader_of_another_library_s_sessions_is_refused_for_it_has_that_one_s_key(duplicate):
+    reader = legacy.flask(secret_key="x" * 40 + "y", until=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    with pytest.raises(TypeError, match="the secret keys"):
+        duplicate(reader)
 
 
 @pytest.mark.parametrize("copied", [dict, lambda session: {**session}])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gaesess import events
 from gaesess._core import MAX_U32, Token
+from gaesess.pickling import refuse_keys
 
 
 class OldSession(NamedTuple):
@@ -40,6 +41,8 @@ class Reader:
         self.cookie_name = cookie_name
         self.path, self.domain = path, domain
         self.until = min(int(until.timestamp()), MAX_U32)
+
+    __reduce__ = refuse_keys
 
     def find(self, cookies: Mapping[str, str], now: int) -> OldSession | None:
         """Return the session of a request with these cookies, or None if it has no cookie of that name.
