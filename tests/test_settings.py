@@ -184,3 +184,9 @@ def test_a_threshold_above_what_twenty_cookies_hold_counts_as_that(size, home):
     session["filler"] = "x" * size
     session.save()
     assert session.home is home
+
+
+@pytest.mark.parametrize("key", [generate_key(), generate_key().encode()], ids=["str", "bytes"])
+def test_the_error_for_a_key_in_the_place_of_another_setting_does_not_tell_it(key):
+    with pytest.raises(ValueError, match=f"^lifetime must be .*, got a {type(key).__name__} of 43 characters$"):
+        SessionManager(generate_key(), key)

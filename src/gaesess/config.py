@@ -36,6 +36,7 @@ MIN_LIFETIME = timedelta(seconds=1)
 MAX_LIFETIME = timedelta(seconds=MAX_AGE_SECONDS)
 MIN_IDLE_TIMEOUT = timedelta(minutes=1)
 MAX_STORE_THREADS = 1000
+MAX_SHOWN = 20  # characters of a value in an error
 POSITIONAL = ("cookie_key", "lifetime", "no_datastore", "cookie_only_threshold")  # in the order of gae-sessions 1.07
 
 
@@ -196,7 +197,9 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         if name not in SETTINGS:
             raise TypeError(f"there is no setting {name!r}: {near(name)}")
         if not SETTINGS[name].is_valid(value):
-            raise ValueError(f"{name} must be {SETTINGS[name].must_be}, got {value!r}")
+            is_text = isinstance(value, (str, bytes)) and len(value) > MAX_SHOWN  # it might be a key in the wrong place
+            shown = f"a {type(value).__name__} of {len(value)} characters" if is_text else repr(value)
+            raise ValueError(f"{name} must be {SETTINGS[name].must_be}, got {shown}")
     return {name: setting.default for name, setting in SETTINGS.items()} | settings
 
 
