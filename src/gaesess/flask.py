@@ -10,6 +10,11 @@ from flask import has_request_context
 from flask import session as current
 from flask.sessions import SessionInterface, SessionMixin
 
+try:
+    from flask.globals import _cv_request as _current_context
+except ImportError:  # Flask 3.2 has one kind of context for the request and the application
+    from flask.globals import _cv_app as _current_context  # type: ignore[assignment]
+
 from gaesess._core import ACTIVE, BROWSER, INACTIVE
 from gaesess._headers import keep_private, refusal, vary_by_cookie
 from gaesess.errors import SessionTerminated, StoreUnavailable
@@ -60,6 +65,7 @@ class FlaskSession(Session, SessionMixin):
     """
 
     dict_pop = True
+    _context = 0  # of the request, by its number: the object would be a cycle of references
 
     @property
     def permanent(self) -> bool:
@@ -78,6 +84,13 @@ class FlaskSession(Session, SessionMixin):
         """Start a new, empty session, as Session.start does; by default its cookie ends with the browser."""
         super().start(expiration_ts or 0, ssl_only)
         self.new = True
+
+    def clear(self) -> None:
+        """Delete every key; where the client has sent what is no session, delete its cookies."""
+        if self.is_active():
+            super().clear()
+        elif self._taken or self._old:
+            self.terminate()
 
     def commit(self) -> list[str]:
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
@@ -102,7 +115,9 @@ class GaeSessInterface(SessionInterface):
         """Return the session of a request, which reads its cookie only if it is used."""
         config = self.manager.config
         passive = config.is_passive(request.root_path + request.path)
-        return FlaskSession(config, request.environ.get("HTTP_COOKIE"), passive)
+        session = FlaskSession(config, request.environ.get("HTTP_COOKIE"), passive)
+        session._context = _context()
+        return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save the session, and add its headers to the response. Raises as `commit` does.
@@ -126,9 +141,17 @@ def _process_response(app: Flask, process: Callable[..., Response], *arguments: 
 
 
 def _close(error: BaseException | None) -> None:
-    """Close the session at the end of the request, also if its error was raised again, as in tests."""
-    if isinstance(session := current._get_current_object(), FlaskSession):  # type: ignore[attr-defined]
+    """Close the session at the end of the request, also if its error was raised again, as in tests.
+
+    The end of a copy of its context, as `copy_current_request_context` makes for a thread, is not that.
+    """
+    session = current._get_current_object()  # type: ignore[attr-defined]
+    if isinstance(session, FlaskSession) and session._context == _context():
         session.abandon()
+
+
+def _context() -> int:
+    return id(_current_context.get(None))
 
 
 def _refuse(error: StoreUnavailable | SessionTerminated) -> tuple[bytes, int, list[tuple[str, str]]]:

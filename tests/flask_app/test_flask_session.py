@@ -2,11 +2,13 @@
 
 import copy
 import pickle
+import threading
 from datetime import timedelta
 
+import flask
 import pytest
 from dictionary import OPERATIONS, POP_OF_A_MISSING_KEY, TRUTH, outcome
-from flask import after_this_request, flash, get_flashed_messages, session
+from flask import after_this_request, copy_current_request_context, flash, get_flashed_messages, session
 from flask_app.flask_site import BIG, FlaskSite
 
 from gaesess.flask import FlaskSession
@@ -128,15 +130,42 @@ def send_with(client, cookie):
 
 
 @every_cookie
-def test_to_terminate_what_is_no_session_takes_back_cookies_of_ours_alone(site, cookie, ours):
-    lines = send_with(site.serve_view(lambda: session.terminate() or ""), cookie)
+@pytest.mark.parametrize("end", [lambda: session.terminate(), lambda: session.clear()], ids=["terminate", "clear"])
+def test_to_end_what_is_no_session_takes_back_cookies_of_ours_alone(site, end, cookie, ours):
+    lines = send_with(site.serve_view(lambda: end() or ""), cookie)
     assert (len(lines), all("Max-Age=0" in line for line in lines)) == (ours, True)
 
 
 @every_cookie
-@pytest.mark.parametrize("empty", [lambda: session.clear(), lambda: session.pop("name", None)], ids=["clear", "pop"])
-def test_to_empty_what_is_no_session_sends_no_cookie(site, empty, cookie, ours):
-    assert send_with(site.serve_view(lambda: empty() or ""), cookie) == []
+def test_to_take_a_value_out_of_what_is_no_session_sends_no_cookie(site, cookie, ours):
+    assert send_with(site.serve_view(lambda: session.pop("name", None) or ""), cookie) == []
+
+
+def in_a_thread(work):
+    thread = threading.Thread(target=copy_current_request_context(work))
+    thread.start()
+    thread.join()
+
+
+def in_a_copy(work):
+    with flask.globals.request_ctx.copy():
+        work()
+
+
+@pytest.mark.parametrize("run", [in_a_thread, in_a_copy])
+def test_the_end_of_a_copied_context_is_not_that_of_the_request(site, run):
+    seen = []
+
+    def view():
+        session["before"] = 1
+        run(lambda: seen.append(session["before"]))
+        session["after"] = 2
+        return ""
+
+    client = site.serve_view(view)
+    client.send()
+    assert seen == [1]
+    assert site.data(client) == {"before": 1, "after": 2}
 
 
 @pytest.mark.parametrize("data", [{"cart": [1]}, {"cart": [1], "filler": BIG}], ids=["cookie", "store"])
