@@ -64,25 +64,12 @@ cdef extern from "_libcrypto.h":
 
 cdef extern from *:
     """
-    #include <stdint.h>
-    #include <time.h>
-    /* The system's clock, in whole Unix seconds, as time.time() has it. */
-    static int64_t system_clock(void) {
-    #ifdef _WIN32
-        return (int64_t) time(NULL);
-    #else
-        struct timespec at;
-        clock_gettime(CLOCK_REALTIME, &at);
-        return (int64_t) at.tv_sec;
-    #endif
-    }
     #ifdef Py_GIL_DISABLED
     #define WITHOUT_GIL 1
     #else
     #define WITHOUT_GIL 0
     #endif
     """
-    int64_t system_clock() noexcept
     bint WITHOUT_GIL
 
 cdef enum:
@@ -149,7 +136,6 @@ cdef bint BY_LIBCRYPTO = libcrypto_load(os.fsencode(str(getattr(_hashlib, "__fil
 HMAC = "libcrypto" if BY_LIBCRYPTO else "hashlib"
 
 cdef tuple UNREADABLE = values.UNREADABLE
-cdef object SYSTEM_TIME = time.time
 cdef dict NO_DATA = {}
 cdef str TOO_LATE = _core.TOO_LATE
 cdef int REFRESHES = _core.REFRESHES_PER_IDLE_TIMEOUT
@@ -1076,9 +1062,7 @@ cdef class CookieConfig:
         return self._now()
 
     cdef int64_t _now(self) except? -1:
-        if self.clock is not None:
-            return int(self.clock())
-        return system_clock() if time.time is SYSTEM_TIME else int(time.time())
+        return int(time.time() if self.clock is None else self.clock())
 
     def fits(self, bytes payload not None):
         return self._fits(payload)

@@ -1,5 +1,7 @@
 """Tests of applications that replace `time.time`, as freezegun and unittest.mock do: sessions go by that clock."""
 
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -141,3 +143,16 @@ def test_a_cache_that_has_failed_is_tried_again_when_a_clock_that_was_replaced_s
     monkeypatch.setattr(time, "monotonic", lambda: 101.0)
     store.get(key)
     assert cache.get(key) is not None
+
+
+def test_a_time_that_is_frozen_when_the_package_is_imported_is_seen():
+    program = """
+import time
+from unittest import mock
+
+with mock.patch("time.time", lambda: 2e9):
+    import gaesess
+
+    print(gaesess.SessionManager(gaesess.generate_key()).now())
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "2000000000\n"
