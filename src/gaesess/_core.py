@@ -866,6 +866,8 @@ class CookieSession:
                         raise ExpiredToken("token has been idle for too long")
                     self._set_token(expanded(token))
                     self._retired, state = key_id != config.key.id, VERIFIED
+                else:
+                    self._taken = names_taken(header, config.cookie.name)  # by what is left of a longer token
             except InvalidToken as error:
                 self._taken, refused = names_taken(header, config.cookie.name), error
             if config.asks_store and self._find_old(header):

@@ -934,9 +934,9 @@ cdef tuple open_cookies(
     cdef Py_ssize_t chars
     cdef bytes data
     find_chunks(header, size, name, name_size, &found)
+    taken[0] = found.taken
     if found.needed == 0:
         return None
-    taken[0] = found.taken
     chars = found.stops[0] - found.starts[0]
     if found.needed == 1 and chars <= STACK_BYTES * 4 // 3:  # straight from the header
         if chars % 4 == 1:
@@ -1342,6 +1342,7 @@ cdef class CookieSession:
             )
         found = unseal_cookies(self._config.keys, header, self._config._cookie.name, now)
         if found is None:
+            taken[0] = names_taken(header, self._config._cookie.name)
             return None
         (fields.flags, fields.expires, fields.issued, fields.revision, sid, payload), taken[0], fields.key_id = found
         return sid, payload

@@ -194,7 +194,7 @@ def ending(environ, start_response):
         (GARBAGE, 1),
         (f"{GARBAGE}; {GARBAGE}", 1),
         (f"{GARBAGE}; __Host-gaesess.1=b; __Host-gaesess.2=c", 3),
-        ("__Host-gaesess.1=b", 0),
+        ("__Host-gaesess.1=b", 2),
     ],
     ids=["none", "another", "bad", "twice", "bad chunks", "a chunk that was left over"],
 )
