@@ -69,6 +69,14 @@ def matched(mapping: Any) -> object:
     return None
 
 
+NO_ITEMS = [5, None, "ab", ("a",), ("a", 1, 2), ["a", 1], ("x", 1)]
+
+
+def cleared_while_iterated(mapping: Any) -> None:
+    for _ in mapping:
+        mapping.clear()
+
+
 def changed_while_iterated(mapping: Any) -> None:
     for key in mapping:
         mapping[f"{key}{key}"] = 1
@@ -109,6 +117,7 @@ OPERATIONS: dict[str, Callable[[Any], object]] = {
     "keys": lambda mapping: (sorted(mapping.keys() & {"a", "x"}), mapping.keys() - {"a"}, mapping.keys() == {"a", "b"}),
     "values": lambda mapping: (list(mapping.values()), 1 in mapping.values(), len(mapping.values())),
     "items": lambda mapping: (items(mapping), ("a", 1) in mapping.items(), ("a", 2) in mapping.items()),
+    "no items": lambda mapping: ([item in mapping.items() for item in NO_ITEMS], mapping.items() & {"ab", 5}),
     "get": lambda mapping: (mapping.get("a"), mapping.get("x"), mapping.get("x", 5)),
     "pop of a key": lambda mapping: (mapping.pop("a"), mapping.pop("b", 5), items(mapping)),
     "pop with a default": lambda mapping: (mapping.pop("x", 5), mapping.pop("x", None), items(mapping)),
@@ -125,6 +134,7 @@ OPERATIONS: dict[str, Callable[[Any], object]] = {
     "hash": hash,
     "iter": lambda mapping: (next(iter(mapping)), list(iter(mapping))),
     "a change while it is iterated": changed_while_iterated,
+    "clear while it is iterated": cleared_while_iterated,
     "isinstance": lambda mapping: (isinstance(mapping, Mapping), isinstance(mapping, MutableMapping)),
     "match": matched,
 }

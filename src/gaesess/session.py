@@ -93,6 +93,9 @@ class _Values(ValuesView[Any]):
 
 
 class _Items(ItemsView[Hashable, Any]):
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
+
     def __reversed__(self) -> Iterator[tuple[Hashable, Any]]:
         return ((key, self._mapping[key]) for key in reversed(self._mapping))  # type: ignore[attr-defined]
 
@@ -185,9 +188,11 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         if self.is_active():
             with self._changing():
                 if self.is_active():  # else another thread has ended it
-                    for key in self._writable():
+                    data = self._writable()
+                    for key in data:
                         self._note(key, WRITTEN)
-                    self._data, self._cleared = {}, True
+                    self._cleared = True
+                    data.clear()
 
     def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
         """Delete a key and return its value, or `default` if it is missing.
