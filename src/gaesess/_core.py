@@ -933,11 +933,10 @@ class CookieSession:
         TypeError or ValueError for data that a session cannot hold: then no response may say that they were saved.
         """
         with self._lock:
-            if self._state != ACTIVE or not self._accessed:
-                return self.abandon()
             self._saving = True
             try:
-                self._save()
+                if self._state == ACTIVE and self._accessed:
+                    self._save()
                 return self.abandon()
             finally:
                 self._saving = False

@@ -1439,11 +1439,10 @@ cdef class CookieSession:
             return self._commit()
 
     cdef list _commit(self):
-        if self._state != ACTIVE or not self._accessed:
-            return self._close()
         self._saving = True
         try:
-            self._store(False)
+            if self._state == ACTIVE and self._accessed:
+                self._store(False)
             return self._close()
         finally:
             self._saving = False

@@ -480,12 +480,14 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     @property
     def sid(self) -> str | None:
         """The session id as text: ten digits of expiry, "S" for TLS only or "_", 32 of hex. A secret: do not log it."""
-        if self._saving:  # which does not change it, and may take long
+        if self._saving:  # which may take long, and does not change it
             return self._sid_text()
         with self._exclusive():
-            return self._sid_text() if self.is_active() else None
+            return self._sid_text()
 
-    def _sid_text(self) -> str:
+    def _sid_text(self) -> str | None:
+        if not self.is_active():
+            return None
         return _impl.format_sid(self._expires, bool(self._flags & SECURE), self._sid)
 
     @property

@@ -127,6 +127,16 @@ def test_a_closed_session_takes_no_more_changes_and_is_still_committed(manager):
     assert session.commit()
 
 
+@pytest.mark.parametrize("use", [len, lambda session: session.start() or session.terminate()], ids=["none", "ended"])
+def test_what_is_no_session_has_no_id_while_it_is_closed_and_after(manager, use):
+    session = manager.open(None)
+    use(session)
+    session.close()
+    assert session.sid is None
+    session.commit()
+    assert session.sid is None
+
+
 def test_a_session_is_open_again_after_its_commit_failed(manager, store):
     session = manager.open(None)
     grow(session)
