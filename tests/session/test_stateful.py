@@ -36,8 +36,10 @@ class Identity:
             data.get(key, ABSENT) in values for key, values in self.possible.items()
         )
 
-    def apply(self, changes):
-        self.possible |= {key: [value] for key, value in changes.items()}
+    def apply(self, changes, doubted):
+        """Note changes that were saved; the `doubted` ones maybe by an earlier try, and others have written since."""
+        self.possible |= {key: [value] for key, value in changes.items() if key not in doubted}
+        self.doubt({key: value for key, value in changes.items() if key in doubted})
 
     def doubt(self, changes):
         """Note changes whose fate is unknown."""
@@ -57,6 +59,7 @@ class Request:
         self.new_id = False  # asked for, by sign-in, and not yet saved
         self.base = deepcopy(dict(session))
         self.changes = {}
+        self.doubted = set()  # the keys of those that may have been saved
 
 
 class Sessions(RuleBasedStateMachine):
@@ -200,6 +203,7 @@ class Sessions(RuleBasedStateMachine):
         except StoreUnavailable:
             self.outage_is_real()
             before.doubt(request.changes)
+            request.doubted |= request.changes.keys()
             if request.new_id and before.alive:
                 before.alive = None  # the reply to its end may be what was lost
             return False
@@ -213,7 +217,8 @@ class Sessions(RuleBasedStateMachine):
         elif must_write:
             assert before.alive is not False
             before.alive = True
-            before.apply(request.changes)
+            before.apply(request.changes, request.doubted)
+        request.doubted = set()
         request.new_id, request.changes, request.base = False, {}, deepcopy(dict(request.session))
         return True
 
@@ -225,7 +230,7 @@ class Sessions(RuleBasedStateMachine):
         if before.alive is not True:  # a request that overlapped may have been first, and then the old data are gone
             for key in heir.possible.keys() | request.base.keys():
                 heir.possible[key] = [*heir.possible.get(key, [ABSENT]), request.base.get(key, ABSENT)]
-        heir.apply(request.changes)
+        heir.apply(request.changes, request.doubted)
         assert heir.allows(data)
         heir.possible = {key: [value] for key, value in data.items()}
         before.alive = False
