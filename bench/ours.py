@@ -75,6 +75,7 @@ def with_wrapped_start_response(use: Use | None) -> Any:
 
 
 GAESESS = Peer("gaesess (WSGI)", with_gaesess, wsgi_app())
+ENCRYPTED = Peer("gaesess (WSGI), encrypted", partial(with_gaesess, encrypt=True), wsgi_app())
 GAESESS_ASGI = Peer("gaesess (ASGI)", with_gaesess_asgi, asgi_app(), ASGI)
 STDLIB_LAZY = Peer("careful stdlib, lazy", with_stdlib_lazy, wsgi_app())
 WRAP = Peer("wraps start_response only", with_wrapped_start_response, wsgi_app())

@@ -23,7 +23,7 @@ from starlette.middleware.sessions import SessionMiddleware as StarletteMiddlewa
 
 from bench.cases import SESSION, Case, Use, modify, read, writes
 from bench.interleaved import Pair
-from bench.ours import GAESESS, GAESESS_ASGI, KEY, STDLIB_LAZY, WRAP, Peer, asgi_app, wsgi_app
+from bench.ours import ENCRYPTED, GAESESS, GAESESS_ASGI, KEY, STDLIB_LAZY, WRAP, Peer, asgi_app, wsgi_app
 from bench.server import ASGI, RESPONSE_HEADERS
 
 with warnings.catch_warnings():  # they import what Python deprecates
@@ -167,6 +167,7 @@ DJANGO = Peer("Django, signed_cookies", with_django, django_app(django_view()))
 
 PEERS: list[Peer | Codec] = [
     GAESESS,
+    ENCRYPTED,
     GAESESS_ASGI,
     STARLETTE,
     FLASK,

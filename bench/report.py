@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import gaesess
-from bench import twins
+from bench import servers, twins
 from bench.cases import ALONE, CASES, OTHERS, SESSION
 from bench.floor import built_floor
 from bench.growth import draw_plots
@@ -23,7 +23,8 @@ from bench.stores import MEMCACHED_CPU, OTHER_CPU, Opened, on_cpu, open_stores, 
 
 README = Path(__file__).with_name("README.md")
 PLOTS = README.parents[1] / "build" / "bench"
-PACKAGES = ["Beaker", "Django", "Flask", "itsdangerous", "pymemcache", "pyramid", "starlette", "WebOb"]
+LIBRARIES = ["Beaker", "Django", "Flask", "itsdangerous", "pyramid", "starlette", "WebOb"]
+PACKAGES = [*LIBRARIES, "gunicorn", "uvicorn", "pymemcache"]
 NOISE_SECONDS = 100e-9  # less than that is not told from nothing, and no ratio is made of it
 
 
@@ -35,6 +36,7 @@ def main() -> None:
     write("peers-alone", peers_table(alone))
     among = {case: measure_peers(case, OTHERS) for case in CASES}
     write("peers-among", peers_table(among))
+    write("servers", servers_table())
     with open_stores() as opened:
         write("goals", table(GOALS_HEADING, [*peer_goals(among), *core_goals(), *store_goals(opened)]))
     draw_plots(PLOTS)
@@ -85,6 +87,12 @@ def peer_cell(peer: Peer | Codec, times: dict[str, Timing]) -> str:
     its, ours = times[peer.name].median, times[own.name].median
     ratio = f" ({its / ours:.1f}x)" if peer is not own and min(its, ours) > NOISE_SECONDS else ""
     return microseconds(its) + ratio
+
+
+def servers_table() -> str:
+    times = servers.measured()
+    rows = [(server, *(f"{1 / times[server, use].median:,.0f}" for use in servers.USES)) for server in servers.SERVERS]
+    return table(("requests a second", *servers.USES), rows)
 
 
 # -- goals: each row from one interleaved run
