@@ -12,6 +12,7 @@ import pytest
 from gae_sessions_1_07 import PICKLES, dump, session_pickle
 from hypothesis import example, given
 from hypothesis import strategies as st
+from steps import executed_lines
 
 from gaesess import _impl
 from gaesess.errors import MalformedToken
@@ -280,6 +281,12 @@ def test_a_depth_that_a_session_can_hold_is_read():
 
 def test_a_value_within_itself_is_left_out():
     assert session_data(in_session(b"}q\x00U\x01yh\x00s")) == {}
+
+
+def test_a_value_that_is_within_itself_many_times_is_not_looked_through_again_and_again():
+    within_itself = in_session(b"]q\x00(" + b"h\x00" * 100 + b"e")
+    assert session_data(within_itself) == {}
+    assert executed_lines(session_data, within_itself) < 10_000
 
 
 def test_too_many_memo_entries_are_refused():

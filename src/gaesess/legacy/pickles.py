@@ -216,7 +216,8 @@ class _Inspection:
         if not depth_left:
             return f"nested deeper than {MAX_DEPTH} levels"
         items = chain(value, value.values()) if type(value) is dict else value
-        return next(filter(None, [self.objection(item, depth_left - 1) for item in items]), None)
+        objections = (self.objection(item, depth_left - 1) for item in items)  # up to the first
+        return next(filter(None, objections), None)
 
 
 def _text_or_bytes(latin1: str) -> str | bytes:
