@@ -49,7 +49,7 @@ def test_a_manager_and_a_middleware_are_refused_with_what_to_do_instead(duplicat
 
 @pytest.mark.parametrize("duplicate", COPIES)
 def test_a_reader_of_another_library_s_sessions_is_refused_for_it_has_that_one_s_key(duplicate):
-    reader = legacy.flask(secret_key="x" * 40 + "y", until=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    reader = legacy.accept(cookie_key=bytes(range(64)), until=datetime(2030, 1, 1, tzinfo=timezone.utc))
     with pytest.raises(TypeError, match="the secret keys"):
         duplicate(reader)
 
