@@ -374,6 +374,8 @@ def prepare_key(suite: int, key_id: int, secret: bytes, until: float = inf) -> K
         raise ValueError(f"key_id must be one byte, got {key_id}")
     if len(secret) > SHA256_BLOCK_BYTES:
         raise ValueError(f"secret must have at most {SHA256_BLOCK_BYTES} bytes, got {len(secret)}")
+    if not -inf <= until <= inf:
+        raise ValueError(f"until must be a time in Unix seconds, got {until}")
     block = secret.ljust(SHA256_BLOCK_BYTES, b"\0")
     key = Key(suite, key_id, until, bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block))
     if suite == ENCRYPTED:
