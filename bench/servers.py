@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import services
 
 from bench.cases import ALONE, CASES, SESSION, cookie_header
 from bench.interleaved import Call, Timing, measure
@@ -16,7 +18,6 @@ from bench.ours import GAESESS, GAESESS_ASGI, Peer
 from bench.stores import MEMCACHED_CPU, on_cpu
 
 HOST = "127.0.0.1"
-START_SECONDS = 30
 ROUND_SECONDS = 0.05  # some hundred requests
 WITHOUT = "without"
 USES = (WITHOUT, "untouched", "read", "modify")
@@ -59,28 +60,16 @@ def measured() -> dict[tuple[str, str], Timing]:
 @contextmanager
 def served(server: str) -> Iterator[dict[tuple[str, str], Call]]:
     """Run a server, and give a call for each use that makes a request, all by one connection."""
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
+    port = services.free_port()
     options = [option.format(port=port, app=__name__) for option in SERVERS[server]]
-    process = subprocess.Popen([sys.executable, "-m", server, "--log-level=error", *options])
-    try:
-        with _connected(port) as connection:
-            cookies = cookie_header(PEERS[server].issue(SESSION), ALONE)
-            yield {(server, use): _request(connection, use, cookies) for use in USES}
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _connected(port: int) -> socket.socket:
-    end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return socket.create_connection((HOST, port))
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+    command = [sys.executable, "-m", server, "--log-level=error", *options]
+    with (
+        tempfile.TemporaryDirectory(prefix="gaesess-bench-") as directory,
+        services.running(command, Path(directory), lambda: services.accepts(port), PYTHONPATH=services.python_path()),
+        socket.create_connection((HOST, port)) as connection,
+    ):
+        cookies = cookie_header(PEERS[server].issue(SESSION), ALONE)
+        yield {(server, use): _request(connection, use, cookies) for use in USES}
 
 
 def _request(connection: socket.socket, use: str, cookies: str) -> Call:
