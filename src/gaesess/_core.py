@@ -1001,7 +1001,7 @@ class CookieSession:
         return Token(self._flags, self._expires, self._issued, self._revision, self._sid, payload)
 
     def _exclusive(self) -> Any:
-        """Return the lock of whoever works on more than one part of the session."""
+        """Return the lock, for work on more than one part of the session."""
         return self._lock
 
     if TYPE_CHECKING:  # by `session.Session`

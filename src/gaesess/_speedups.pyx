@@ -1398,7 +1398,7 @@ cdef class CookieSession:
 
     cdef inline bint _is_alone(self, key) except -1:
         """Return whether a change of this key, if it is made now, needs no lock: it calls no Python code."""
-        self._notes()
+        self._notes()  # before the look at the lock: to make them may let another thread in
         return type(key) is str and self._lock is None and self._state == ACTIVE and not WITHOUT_GIL
 
     def _changing(self):

@@ -154,11 +154,14 @@ class _Response:
         from litestar.types import Empty  # in memory already, as is msgspec
         from msgspec import to_builtins
 
-        data = {} if held is Empty else to_builtins(held, enc_hook=dict) if not isinstance(held, Mapping) else held
-        if not isinstance(data, Mapping):
-            return  # nothing that a session could be
+        if held is Empty:
+            held = {}
+        elif not isinstance(held, Mapping):
+            held = to_builtins(held, enc_hook=dict)  # its fields
+        if not isinstance(held, Mapping):
+            return  # it has none: nothing that a session could be
         self._session.clear()
-        self._session.update(data)
+        self._session.update(held)
         self._scope["session"] = self._session
 
     async def _commit_in_thread(self) -> list[str]:
