@@ -17,7 +17,7 @@ from google.appengine.ext import ndb, testbed
 from google.appengine.runtime import apiproxy_errors
 
 from gaesess import SessionManager, generate_key
-from gaesess.errors import Conflict, StoreUnavailable
+from gaesess.errors import Conflict, SessionTooLarge, StoreUnavailable
 from gaesess.stores.appengine import AppEngineDatastore, AppEngineMemcache, GaesessSession
 from gaesess.stores.base import Store, Stored
 from gaesess.stores.tiered import TieredStore
@@ -106,6 +106,7 @@ def answering(field: str, status: int) -> Iterator[None]:
 
 OF_STORE: dict[str, Callable[[Store], object]] = {
     "get": lambda store: store.get(new_key()),
+    "get_many": lambda store: store.get_many([new_key(), new_key()]),
     "add": lambda store: store.add(new_key(), b"", expires_at=EXPIRY),
     "replace": lambda store: store.replace(new_key(), b"", expires_at=EXPIRY, version=1),
     "delete": lambda store: store.delete(new_key()),
@@ -137,6 +138,7 @@ def test_a_memcache_that_fails_is_store_unavailable_and_no_miss(
     [
         ("get", "get_status", messages.MemcacheGetResponse.UNREACHABLE),
         ("gets", "get_status", messages.MemcacheGetResponse.DEADLINE_EXCEEDED),
+        ("get_many", "get_status", messages.MemcacheGetResponse.UNREACHABLE),
         ("add", "set_status", messages.MemcacheSetResponse.ERROR),
         ("put", "set_status", messages.MemcacheSetResponse.UNREACHABLE),
         ("put", "set_status", messages.MemcacheSetResponse.NOT_STORED),
@@ -178,6 +180,30 @@ def test_a_commit_that_is_tried_again_finds_that_it_had_landed(datastore: AppEng
     version = datastore.add(key, b"once", expires_at=EXPIRY)
     assert committed
     assert datastore.get(key) == Stored(b"once", version)
+
+
+@pytest.mark.parametrize("engine", ["memcache", "datastore"])
+@pytest.mark.parametrize("size", [1_000_001, 2_000_000])
+def test_a_record_that_is_too_large_is_no_outage_and_leaves_the_old_one(
+    request: pytest.FixtureRequest, engine: str, size: int
+) -> None:
+    store = request.getfixturevalue(engine)
+    key = new_key()
+    version = store.add(key, b"small", expires_at=EXPIRY)
+    with pytest.raises(SessionTooLarge, match=r"App Engine's \w+ takes .* 1,000,000 bytes, not of [\d,]+: keep"):
+        store.replace(key, bytes(size), expires_at=EXPIRY, version=version)
+    with pytest.raises(SessionTooLarge):
+        store.add(new_key(), bytes(size), expires_at=EXPIRY)
+    assert store.get(key) == Stored(b"small", version)
+
+
+@pytest.mark.parametrize(("engine", "service"), [("memcache", "memcache"), ("datastore", "datastore_v3")])
+def test_a_request_that_app_engine_finds_too_large_is_no_outage(
+    request: pytest.FixtureRequest, engine: str, service: str
+) -> None:
+    store, error = request.getfixturevalue(engine), apiproxy_errors.RequestTooLargeError("too large")
+    with failing(service, error), pytest.raises(SessionTooLarge, match=r"App Engine's \w+ refused [\d,]+ bytes"):
+        store.add(new_key(), bytes(900_000), expires_at=EXPIRY)
 
 
 # Where records are

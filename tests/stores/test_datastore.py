@@ -23,9 +23,9 @@ from google.cloud import ndb
 from google.cloud.datastore_v1 import types
 from grpc import StatusCode
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
 from gaesess.stores import datastore
-from gaesess.stores.base import SHARDS, Store, Stored
+from gaesess.stores.base import MAX_RECORD_BYTES, SHARDS, Store, Stored
 from gaesess.stores.datastore import CLEANUP_THREADS, MAX_MUTATIONS, DatastoreStore
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
 
@@ -33,6 +33,7 @@ BOTH = ("datastore_emulator", "firestore_emulator")
 
 CALLS: dict[str, Callable[[Store], object]] = {
     "get": lambda store: store.get(new_key()),
+    "get_many": lambda store: store.get_many([new_key(), new_key()]),
     "add": lambda store: store.add(new_key(), b"data", expires_at=EXPIRY),
     "replace": lambda store: store.replace(new_key(), b"data", expires_at=EXPIRY, version=1),
     "delete": lambda store: store.delete(new_key()),
@@ -157,6 +158,31 @@ class TestFirestore(StoreContract):
 
 
 # How it writes
+
+
+def test_many_records_are_one_call(store: WiredStore) -> None:
+    keys = [new_key() for _ in range(3)]
+    versions = [store.add(key, b"data", expires_at=EXPIRY) for key in keys]
+    store.wire.calls.clear()
+    assert store.get_many(keys) == [Stored(b"data", version) for version in versions]
+    assert store.wire.rpcs() == ["lookup"]
+
+
+def test_what_datastore_puts_off_of_many_is_looked_up_again(cloud_store: WiredStore) -> None:
+    keys = [new_key() for _ in range(5)]
+    versions = [cloud_store.add(key, b"data", expires_at=EXPIRY) for key in keys]
+    lookup, asked = cloud_store.wire.stub.lookup, []
+
+    def two_at_a_time(request: Any, **options: Any) -> Any:
+        asked.append(len(request.keys))
+        now, later = request.keys[:2], request.keys[2:]
+        response = lookup(types.LookupRequest(project_id=request.project_id, keys=now), **options)
+        response.deferred = later
+        return response
+
+    cloud_store.wire.stub = SimpleNamespace(lookup=two_at_a_time)
+    assert cloud_store.get_many(keys) == [Stored(b"data", version) for version in versions]
+    assert asked == [5, 3, 1]
 
 
 def test_a_replace_is_one_call_where_base_version_is_heeded(cloud_store: WiredStore) -> None:
@@ -581,6 +607,21 @@ def test_a_lookup_that_datastore_puts_off_is_unavailable_and_no_miss(cloud_store
     cloud_store.wire.stub = SimpleNamespace(lookup=lambda request, **options: put_off)
     with pytest.raises(StoreUnavailable, match="put the answer off"):
         cloud_store.get(new_key())
+    with pytest.raises(StoreUnavailable, match="put the answer off"):
+        cloud_store.get_many([new_key()])
+
+
+@pytest.mark.parametrize("size", [MAX_RECORD_BYTES + 1, 2_000_000, 12_000_000])
+def test_a_record_that_is_too_large_for_datastore_is_no_outage_and_leaves_the_old_one(
+    store: WiredStore, size: int
+) -> None:
+    key = new_key()
+    version = store.add(key, bytes(MAX_RECORD_BYTES), expires_at=EXPIRY)
+    with pytest.raises(SessionTooLarge, match=f"Datastore takes records of 1,000,000 bytes, not of {size:,}: keep"):
+        store.replace(key, bytes(size), expires_at=EXPIRY, version=version)
+    with pytest.raises(SessionTooLarge):
+        store.add(new_key(), bytes(size), expires_at=EXPIRY)
+    assert store.get(key) == Stored(bytes(MAX_RECORD_BYTES), version)
 
 
 def test_a_refusal_says_what_to_do(cloud_store: WiredStore) -> None:

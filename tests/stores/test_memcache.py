@@ -21,7 +21,7 @@ from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheIllegalInputError
 
-from gaesess.errors import Conflict, Gone, StoreError, StoreUnavailable
+from gaesess.errors import Conflict, Gone, SessionTooLarge, StoreError, StoreUnavailable
 from gaesess.stores._socket import Socket
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
@@ -157,20 +157,60 @@ def test_memcached_forgets_a_record_that_is_past_its_absolute_expiry(store: Memc
     assert store.get(key) is None
 
 
+@pytest.fixture(scope="module")
+def small_memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a memcached that takes items of half a MiB."""
+    with services.memcached_server(tmp_path_factory.mktemp("small"), "-I", "512k") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def small(small_memcached: str) -> Iterator[MemcacheStore]:
+    store = MemcacheStore(small_memcached)
+    yield store
+    store.close()
+
+
+TOO_LARGE = bytes(600_000)
+
+
 @pytest.mark.parametrize("method", ["add", "put"])
-def test_a_record_that_memcached_refuses_as_too_large_is_not_called_stored(store: MemcacheStore, method: str) -> None:
+def test_a_record_that_memcached_refuses_as_too_large_is_not_called_stored(small: MemcacheStore, method: str) -> None:
     key = new_key()
-    with pytest.raises(StoreUnavailable, match="too large: raise its item size limit, option -I"):
-        getattr(store, method)(key, bytes(2_000_000), expires_at=EXPIRY)
-    assert store.get(key) is None
+    with pytest.raises(
+        SessionTooLarge, match=r"memcached 127\.0\.0\.1:\d+ refused an item of 600,008 bytes.* option -I"
+    ):
+        getattr(small, method)(key, TOO_LARGE, expires_at=EXPIRY)
+    assert small.get(key) is None
 
 
-def test_a_replacement_that_is_too_large_leaves_the_record(store: MemcacheStore) -> None:
+def test_a_replacement_that_is_too_large_leaves_the_record(small: MemcacheStore) -> None:
     key = new_key()
-    version = store.add(key, b"small", expires_at=EXPIRY)
-    with pytest.raises(StoreUnavailable, match="too large"):
-        store.replace(key, bytes(2_000_000), expires_at=EXPIRY, version=version)
-    assert store.get(key) in (Stored(b"small", version), None)
+    version = small.add(key, b"small", expires_at=EXPIRY)
+    with pytest.raises(SessionTooLarge):
+        small.replace(key, TOO_LARGE, expires_at=EXPIRY, version=version)
+    with pytest.raises(SessionTooLarge):
+        small.cas(key, TOO_LARGE, expires_at=EXPIRY, ticket=small.gets(key).version)
+    assert small.get(key) == Stored(b"small", version)
+
+
+def test_memcached_drops_the_record_under_a_put_that_is_too_large(small: MemcacheStore) -> None:
+    key = new_key()
+    small.add(key, b"small", expires_at=EXPIRY)
+    with pytest.raises(SessionTooLarge):
+        small.put(key, TOO_LARGE, expires_at=EXPIRY)
+    assert small.get(key) is None
+
+
+def test_a_record_that_is_too_large_closes_no_connection_of_others(small_memcached: str, sockets: Sockets) -> None:
+    store = MemcacheStore(lambda: Client(small_memcached, timeout=5, connect_timeout=5, socket_module=sockets.module))
+    race(lambda _: store.get(new_key()), [b""] * 4)
+    idle = len(sockets.made)
+    with pytest.raises(SessionTooLarge):
+        store.add(new_key(), TOO_LARGE, expires_at=EXPIRY)
+    assert sum(made.fileno() != -1 for made in sockets.made) == idle - 1
+    assert store.get(new_key()) is None
+    store.close()
 
 
 def test_a_bad_key_is_an_error_of_the_caller_and_not_an_outage(store: MemcacheStore) -> None:
@@ -184,9 +224,31 @@ def test_calls_one_after_the_other_share_a_connection(interruptible: MemcacheSto
     assert len(sockets.made) == 1
 
 
+def test_many_records_take_one_command_of_each_server(
+    memcached: str, second_memcached: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Counted(Client):
+        def get_many(self, keys: list[str]) -> dict[str, bytes]:
+            asked.append((self.server, len(keys)))
+            return super().get_many(keys)
+
+    monkeypatch.setattr("gaesess.stores.memcache.Client", Counted)
+    store = MemcacheStore([memcached, second_memcached])
+    keys = [new_key() for _ in range(64)]
+    versions = [store.add(key, key.encode(), expires_at=EXPIRY) for key in keys]
+    found = store.get_many(keys)
+    assert found == [Stored(key.encode(), version) for key, version in zip(keys, versions, strict=True)]
+    assert len({server for server, _ in asked}) == len(asked) == 2
+    assert sum(number for _, number in asked) == 64
+    store.close()
+
+
 EXCHANGES: dict[str, Callable[[MemcacheStore, str, Stored, bytes], object]] = {
     "get": lambda store, key, record, ticket: store.get(key),
     "gets": lambda store, key, record, ticket: store.gets(key),
+    "get_many": lambda store, key, record, ticket: store.get_many([key, new_key()]),
     "add": lambda store, key, record, ticket: store.add(new_key(), b"new", expires_at=EXPIRY),
     "put": lambda store, key, record, ticket: store.put(new_key(), b"new", expires_at=EXPIRY),
     "cas": lambda store, key, record, ticket: store.cas(key, b"new", expires_at=EXPIRY, ticket=ticket),
@@ -396,6 +458,7 @@ CALLS = {
     "replace": lambda store: store.replace(new_key(), b"data", expires_at=EXPIRY, version=1),
     "put": lambda store: store.put(new_key(), b"data", expires_at=EXPIRY),
     "gets": lambda store: store.gets(new_key()),
+    "get_many": lambda store: store.get_many([new_key(), new_key()]),
     "cas": lambda store: store.cas(new_key(), b"data", expires_at=EXPIRY, ticket=b"1"),
     "delete": lambda store: store.delete(new_key()),
 }

@@ -6,7 +6,10 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,8 @@ import pytest
 
 from gaesess.errors import Conflict, StoreUnavailable
 from gaesess.stores.base import Stored
-from gaesess.stores.sqlite import SQLiteStore
-from gaesess.testing import EXPIRY, NOW, StoreContract, new_key
+from gaesess.stores.sqlite import SQLiteStore, _writing
+from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 FORK_IN_THREADS = "ignore:.* is multi-threaded, use of fork:DeprecationWarning"  # of the threads of gRPC
@@ -212,6 +215,99 @@ def test_a_write_that_waits_too_long_for_another_is_an_outage(path: Path, store:
     assert store.get(key) is None
 
 
+def test_writers_of_one_process_take_turns_whatever_they_call_the_file(
+    path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = path.parent / "link"
+    link.symlink_to(path)
+    stores = [store, SQLiteStore(path), SQLiteStore(link)]
+    writing, most = [], []
+    lend = SQLiteStore._lend
+
+    def watched(store: SQLiteStore, use: Any) -> Any:
+        writing.append(store)
+        most.append(len(writing))
+        time.sleep(0.001)
+        try:
+            return lend(store, use)
+        finally:
+            writing.pop()
+
+    monkeypatch.setattr(SQLiteStore, "_lend", watched)
+    race(lambda name: stores[name[0] % 3].add(new_key(), name, expires_at=EXPIRY), [bytes([n]) for n in range(12)])
+    assert most == [1] * 12
+    monkeypatch.undo()
+    for each in stores:
+        each.close()
+
+
+def hold(lock: threading.Lock, held: threading.Event, wanted: threading.Event) -> None:
+    with lock:
+        held.set()
+        wanted.wait()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[threading.Event]:
+    """Let another thread write to the file until the block is left, or the event is set."""
+    held, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=hold, args=(_writing[str(path)], held, done))
+    thread.start()
+    held.wait()
+    try:
+        yield done
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_write_that_waits_too_long_for_another_thread_is_an_outage(path: Path, store: SQLiteStore) -> None:
+    impatient = SQLiteStore(path, timeout=0.01)
+    with writing(path), pytest.raises(StoreUnavailable, match="other threads of this process write"):
+        impatient.add(new_key(), b"data", expires_at=EXPIRY)
+    assert impatient.get(new_key()) is None
+    impatient.close()
+
+
+def test_what_a_write_has_waited_for_threads_it_does_not_wait_for_sqlite(path: Path, store: SQLiteStore) -> None:
+    statements: list[str] = []
+    store._pool.lend(lambda connection: connection.set_trace_callback(statements.append))
+    store.add(new_key(), b"data", expires_at=EXPIRY)
+    assert "busy_timeout" not in str(statements)
+    with writing(path) as done:
+        threading.Timer(0.05, done.set).start()
+        store.add(new_key(), b"data", expires_at=EXPIRY)
+    first, *_, last = (statement for statement in statements if "busy_timeout" in statement)
+    assert 0 < int(first.partition("=")[2]) < 5000
+    assert last == "PRAGMA busy_timeout = 5000"
+
+
+@needs_fork
+@pytest.mark.filterwarnings(FORK_IN_THREADS)
+def test_a_child_can_write_that_was_forked_while_a_thread_wrote(path: Path, store: SQLiteStore) -> None:
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        while not stop.is_set():
+            store.add(new_key(), bytes(200_000), expires_at=EXPIRY)
+
+    thread = threading.Thread(target=keep_writing)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                try:
+                    SQLiteStore(path, timeout=10.0).add(new_key(), b"child", expires_at=EXPIRY)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitpid(child, 0) == (child, 0)
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_a_record_can_be_read_while_another_process_writes(path: Path, store: SQLiteStore) -> None:
     key, writer = new_key(), sqlite3.connect(path, isolation_level=None)
     version = store.add(key, b"data", expires_at=EXPIRY)
@@ -223,3 +319,11 @@ def test_a_record_can_be_read_while_another_process_writes(path: Path, store: SQ
 def test_a_database_in_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="use MemoryStore"):
         SQLiteStore(":memory:")
+
+
+def test_many_records_are_read_in_one_statement(path: Path, store: SQLiteStore) -> None:
+    statements: list[str] = []
+    keys = [new_key() for _ in range(3)]
+    store._pool.lend(lambda connection: connection.set_trace_callback(statements.append))
+    store.get_many(keys)
+    assert len(statements) == 1

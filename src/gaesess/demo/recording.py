@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -71,6 +71,13 @@ class RecordedStore(Store):
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         return self._read("get", lambda: self._store.get(key, fresh=fresh))
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        with self._recorded("get_many") as calls:
+            found = self._store.get_many(keys)
+        if calls:
+            calls[-1] = calls[-1]._replace(size=sum(len(stored.data) for stored in found if stored is not None))
+        return found
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
         with self._recorded("add", len(data)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailab
 T = TypeVar("T")
 
 MAX_TRIES = 3
+MAX_KEYS = 1000  # of one lookup (https://cloud.google.com/datastore/docs/concepts/limits)
+DEFERRED = "Datastore lookup failed: it put the answer off; try again later"
 
 # What to try again after. ABORTED says that nothing was written; UNAVAILABLE leaves open whether something was.
 NEVER: frozenset[StatusCode] = frozenset()
@@ -98,8 +100,24 @@ class Calls:
         if response.found:
             return response.found[0]
         if response.deferred:
-            raise StoreUnavailable("Datastore lookup failed: it put the answer off; try again later")
+            raise StoreUnavailable(DEFERRED)
         return None
+
+    def lookup_many(self, keys: Sequence[Any]) -> list[Any]:
+        """Return the EntityResults of the keys that have an entity, read strongly consistent, in any order.
+
+        Datastore puts off what makes a response too large: that is looked up again as long as it answers some of it.
+        """
+        found: list[Any] = []
+        left = list(keys)
+        while left:
+            asked, rest = left[:MAX_KEYS], left[MAX_KEYS:]
+            response = self("lookup", types.LookupRequest, keys=asked, retry=LOST)
+            if len(response.deferred) == len(asked):
+                raise StoreUnavailable(DEFERRED)
+            found += response.found
+            left = [*response.deferred, *rest]
+        return found
 
     def commit(self, *mutations: Mapping[str, Any], **fields: Any) -> Any:
         """Commit and return the result of the first mutation."""

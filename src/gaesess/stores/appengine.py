@@ -8,7 +8,7 @@ one that runs in a copy of its context.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import chain
@@ -20,9 +20,9 @@ from google.appengine.api.memcache import memcache_service_pb2 as messages
 from google.appengine.ext import ndb
 from google.appengine.runtime import apiproxy_errors
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
 from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
-from gaesess.stores.base import Cache, Store, Stored, Version, expired_key_ranges
+from gaesess.stores.base import MAX_RECORD_BYTES, Cache, Store, Stored, Version, expired_key_ranges
 
 T = TypeVar("T")
 
@@ -39,7 +39,8 @@ DeleteStatus = messages.MemcacheDeleteResponse
 class AppEngineMemcache(Cache):
     """Keeps records in App Engine's memcache, in `namespace`, whatever that of the request is; "" is the default one.
 
-    A call may take `timeout` seconds; `replace` makes two.
+    A call may take `timeout` seconds; `replace` makes two. Raises SessionTooLarge for a record of more than
+    999,992 bytes, which is what memcache takes.
     """
 
     # It calls the service itself: of the functions of google.appengine.api.memcache an outage looks like a miss.
@@ -51,6 +52,17 @@ class AppEngineMemcache(Cache):
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         item = self._get(key)
         return None if item is None else Stored(data_of(item.value), version_of(item.value))
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        if not keys:
+            return []
+        names = [key.encode() for key in dict.fromkeys(keys)]
+        request = messages.MemcacheGetRequest(key=names, name_space=self._namespace)
+        response = self._call("Get", request, messages.MemcacheGetResponse())
+        for status in response.get_status:  # not every release of the service has it
+            _check([status], GetStatus.HIT, GetStatus.MISS)
+        found = {item.key: Stored(data_of(item.value), version_of(item.value)) for item in response.item}
+        return [found.get(key.encode()) for key in keys]
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = first_version()
@@ -100,6 +112,7 @@ class AppEngineMemcache(Cache):
         return None
 
     def _set(self, key: str, value: bytes, expires_at: int, policy: int, cas_id: int | None = None) -> Any:
+        _check_size("memcache", len(value), memcache.MAX_VALUE_SIZE)
         request = messages.MemcacheSetRequest(name_space=self._namespace)
         request.item.add(
             key=key.encode(),
@@ -109,7 +122,7 @@ class AppEngineMemcache(Cache):
             cas_id=cas_id,
             for_cas=policy == SetPolicy.CAS,
         )
-        response = self._call("Set", request, messages.MemcacheSetResponse())
+        response = self._call("Set", request, messages.MemcacheSetResponse(), len(value))
         return _check(response.set_status, SetStatus.STORED, SetStatus.NOT_STORED, SetStatus.EXISTS)
 
     def _cas(self, key: str, value: bytes, expires_at: int, cas_id: int) -> None:
@@ -119,9 +132,9 @@ class AppEngineMemcache(Cache):
         if status == SetStatus.EXISTS:
             raise Conflict("the record in App Engine's memcache was replaced since it was read")
 
-    def _call(self, method: str, request: Any, response: Any) -> Any:
+    def _call(self, method: str, request: Any, response: Any, size: int = 0) -> Any:
         rpc = memcache.create_rpc(deadline=self._timeout)
-        with _outages("memcache"):
+        with _outages("memcache", size):
             rpc.make_call(method, request, response)
             rpc.wait()
             rpc.check_success()
@@ -151,7 +164,7 @@ class AppEngineDatastore(Store):
     transaction of the application plays no part: what is read and written here is read and written at once.
 
     A call to Datastore may take `timeout` seconds. `add` and `replace` make four, and as many again for each of two
-    retries where transactions contend.
+    retries where transactions contend. Raises SessionTooLarge for a record of more than 1,000,000 bytes.
     """
 
     def __init__(self, *, namespace: str, timeout: float = 5.0) -> None:
@@ -161,6 +174,10 @@ class AppEngineDatastore(Store):
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._outside(lambda: self._key(key).get(**self._options))
         return None if found is None else Stored(found.data, _version(found))
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        found = self._outside(lambda: ndb.get_multi([self._key(key) for key in keys], **self._options))
+        return [None if each is None else Stored(each.data, _version(each)) for each in found]
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         def check(found: GaesessSession | None) -> None:
@@ -198,6 +215,7 @@ class AppEngineDatastore(Store):
                     yield deleted
 
     def _write(self, key: str, data: bytes, expires_at: int, check: Callable[[GaesessSession | None], None]) -> int:
+        _check_size("Datastore", len(data), MAX_RECORD_BYTES)
         expires = datetime.fromtimestamp(expires_at, timezone.utc).replace(tzinfo=None)
         entity = GaesessSession(key=self._key(key), data=data, expires_at=expires, nonce=token_bytes(8))
 
@@ -208,7 +226,7 @@ class AppEngineDatastore(Store):
                 entity.put(**self._options)
 
         independent = ndb.TransactionOptions.INDEPENDENT
-        with _outages("Datastore"):
+        with _outages("Datastore", len(data)):
             ndb.transaction(write, propagation=independent, retries=MAX_RETRIES, deadline=self._options["deadline"])
         return _version(entity)
 
@@ -243,9 +261,23 @@ def _version(record: GaesessSession) -> int:
     return int.from_bytes(record.nonce, "big")
 
 
+def _check_size(service: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise SessionTooLarge(
+            f"App Engine's {service} takes records of {limit:,} bytes, not of {size:,}: keep big data elsewhere, and"
+            " its key in the session"
+        )
+
+
 @contextmanager
-def _outages(service: str) -> Iterator[None]:
+def _outages(service: str, size: int = 0) -> Iterator[None]:
+    """Raise the errors of a service as ours; `size` is that of the record that is written, in bytes."""
     try:
         yield
     except (apiproxy_errors.Error, datastore_errors.Error) as error:
+        if size and isinstance(error, apiproxy_errors.RequestTooLargeError):
+            raise SessionTooLarge(
+                f"App Engine's {service} refused {size:,} bytes as too large: keep big data elsewhere, and its key in"
+                " the session"
+            ) from error
         raise StoreUnavailable(f"App Engine's {service} failed: {type(error).__name__}: {error}") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 MAX_RECORD_BYTES = 1_000_000  # of data: memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
+CO_COROUTINE = 0x80  # inspect.CO_COROUTINE; to import inspect takes some milliseconds
+CLOCK_MARGIN = 3600  # seconds for which a record outlives its session: a cleanup's host may have a clock that is ahead
 SHARDS = tuple(f"{number:02x}" for number in range(256))  # docs/explanation/scale.md tells why so many
 
 Version: TypeAlias = Any
@@ -16,14 +18,15 @@ Of a store that is to be the durable one of a TieredStore it is an unsigned 64-b
 """
 
 
-def record_key(expires: int, sid: bytes) -> str:
-    """Return the key of a session's record: a hash with, after two digits, ten digits of expiry (Unix seconds).
+def record_key(expires: int, sid: bytes, kind: bytes = b"record") -> str:
+    """Return the key of a record: a hash with, after two digits, ten digits of expiry (Unix seconds).
 
-    Not the session id itself, so that keys in logs and listings name no session; a hash without a secret, so that
-    records outlive a change of the cookie key. The two digits are the shard, which keeps new keys from all going to
-    one Datastore tablet; within a shard what has expired is one range of keys.
+    Each kind has keys of its own, so that no session id leads to a record that is not a session's. It is not the
+    session id itself, so that keys in logs and listings name no session; a hash without a secret, so that records
+    outlive a change of the cookie key. The two digits are the shard, which keeps new keys from all going to one
+    Datastore tablet; within a shard what has expired is one range of keys.
     """
-    name = sha256(b"gaesess/2 record" + sid).hexdigest()[:32]
+    name = sha256(b"gaesess/2 " + kind + sid).hexdigest()[:32]
     return f"{name[:2]}{expires:010d}{name[2:]}"
 
 
@@ -53,16 +56,30 @@ class Store(Protocol):
 
     Keys are the 42 ASCII characters of `record_key`. A store of your own passes `gaesess.testing.StoreContract` before
     it is trusted with sessions. Every method raises StoreUnavailable, and nothing else of its client's, when it cannot
-    answer or cannot confirm a write: an outage is no miss, and a write that may not have landed is no success.
-    All are safe to call from many threads.
+    answer or cannot confirm a write: an outage is no miss, and a write that may not have landed is no success. A
+    write that the engine refuses for the size of the record raises SessionTooLarge: an answer, and no outage. All are
+    safe to call from many threads.
     """
 
     may_forget: bool = False
     """Whether a record can vanish before its time without having been deleted, as from memory or a cache."""
 
+    reads_at_once: bool = False
+    """Whether a read takes so little time that an event loop may wait for it: it waits for no network and no lock.
+
+    It counts only where the class itself says so. It is not inherited, because the `get` of a subclass may wait.
+    """
+
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         """Return the record, or None if there is none. `fresh` reads past any cache; a store without one ignores it."""
         ...
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return the records under several keys, in the order of the keys, each read past any cache.
+
+        A store whose engine can read several records in one round trip overrides this.
+        """
+        return [self.get(key, fresh=True) for key in keys]
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
         """Store a new record and return its version. Raises KeyExists, and leaves the record there, if there is one.
@@ -108,7 +125,7 @@ class Cache(Store, Protocol):
     may_forget: bool = True
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        """Store the record whether or not there is one."""
+        """Store the record whether or not there is one. If it is too large, the one that was there may be deleted."""
         ...
 
     def gets(self, key: str) -> Stored | None:
@@ -125,3 +142,63 @@ class Cache(Store, Protocol):
         An entry that was deleted and stored anew never has an old ticket.
         """
         ...
+
+
+class AsyncStore(Protocol):
+    """A Store whose methods are coroutines, for applications under ASGI. One of your own passes AsyncStoreContract.
+
+    Each may be awaited in any task of the event loop, many at once. One that is cancelled may or may not have written,
+    and must leave the client usable: no later call gets its reply. Expired records are deleted by the command
+    `gaesess cleanup` or by `delete_expired_sessions`, with the synchronous store of the same engine.
+    """
+
+    is_async: bool = True
+    may_forget: bool = False
+    """As Store's."""
+
+    async def get(self, key: str, *, fresh: bool = False) -> Stored | None:
+        """As Store's."""
+        ...
+
+    async def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        """As Store's."""
+        return [await self.get(key, fresh=True) for key in keys]
+
+    async def add(self, key: str, data: bytes, *, expires_at: int) -> Version:
+        """As Store's."""
+        ...
+
+    async def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
+        """As Store's."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """As Store's."""
+        ...
+
+
+class AsyncCache(AsyncStore, Protocol):
+    """A Cache whose methods are coroutines, as AsyncStore's are. One of your own passes AsyncCacheContract."""
+
+    may_forget: bool = True
+
+    async def put(self, key: str, data: bytes, *, expires_at: int) -> None:
+        """As Cache's."""
+        ...
+
+    async def gets(self, key: str) -> Stored | None:
+        """As Cache's."""
+        ...
+
+    async def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
+        """As Cache's."""
+        ...
+
+
+def is_async(store: object) -> bool:
+    """Return whether the methods of a store are coroutines: what its `is_async` says, else whether its `get` is one."""
+    said = getattr(store, "is_async", None)
+    if isinstance(said, bool):
+        return said
+    code = getattr(getattr(store, "get", None), "__code__", None)
+    return code is not None and bool(code.co_flags & CO_COROUTINE)

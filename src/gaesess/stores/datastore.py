@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from secrets import token_bytes, token_hex
 from typing import Any, TypeAlias
@@ -19,9 +19,9 @@ from google.cloud.datastore_v1 import types
 from google.cloud.ndb import Client
 from grpc import StatusCode
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
 from gaesess.stores._datastore_calls import ERROR_MESSAGES, LOST, NEVER, REFUSED, Aborted, Calls, retrying
-from gaesess.stores.base import Store, Stored, expired_key_ranges
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, expired_key_ranges
 
 MakeClient: TypeAlias = Callable[[], Client]
 
@@ -44,7 +44,8 @@ class DatastoreStore(Store):
     (https://github.com/grpc/grpc/blob/master/doc/fork_support.md). For the same reason a store that was given an
     `ndb.Client` raises RuntimeError in a child.
 
-    Raises StoreUnavailable, at the first use, if no client can be made.
+    Raises StoreUnavailable, at the first use, if no client can be made; SessionTooLarge for a record of more than
+    1,000,000 bytes, near the limit of Datastore's entities, without a call.
     """
 
     def __init__(
@@ -68,7 +69,12 @@ class DatastoreStore(Store):
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._calls.lookup(self._key(key))
-        return None if found is None else Stored(found.entity.properties["data"].blob_value, found.version)
+        return None if found is None else _stored(found)
+
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        results = self._calls.lookup_many([self._key(key) for key in dict.fromkeys(keys)])
+        found = {result.entity.key.path[-1].name: _stored(result) for result in results}
+        return [found.get(key) for key in keys]
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         entity = self._entity(key, data, expires_at)
@@ -110,6 +116,11 @@ class DatastoreStore(Store):
         return {"partition_id": self._calls.partition, "path": [{"kind": kind or self._kind, "name": name}]}
 
     def _entity(self, name: str, data: bytes, expires_at: int, kind: str | None = None) -> dict[str, Any]:
+        if len(data) > MAX_RECORD_BYTES:  # Datastore would refuse it, the larger the less clearly
+            raise SessionTooLarge(
+                f"Datastore takes records of {MAX_RECORD_BYTES:,} bytes, not of {len(data):,}: keep big data elsewhere,"
+                " and its key in the session"
+            )
         return {
             "key": self._key(name, kind),
             "properties": {
@@ -201,6 +212,10 @@ class DatastoreStore(Store):
             "order": [{"property": {"name": "__key__"}}],
             "limit": {"value": MAX_MUTATIONS},
         }
+
+
+def _stored(found: Any) -> Stored:
+    return Stored(found.entity.properties["data"].blob_value, found.version)
 
 
 def _only_in_this_process(client: Client) -> MakeClient:

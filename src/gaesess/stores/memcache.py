@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
+from operator import methodcaller
 from typing import TypeAlias, TypeVar
 
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
-from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
+from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, MemcacheServerError
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
 from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
 from gaesess.stores._pool import Pool
 from gaesess.stores._socket import SocketModule
@@ -33,6 +34,9 @@ class MemcacheStore(Cache):
     reply. So a server that answers late, or a byte now and then, holds a call for `timeout`, and `replace`, which has
     two commands, for twice that; at worst it is five times, and what the resolver takes. (A Client of your own has a
     timeout for each piece of a reply, and so no bound.)
+
+    Raises SessionTooLarge for a record above memcached's item size limit. `put` then deletes the record that was there,
+    because memcached does; `replace` and `cas` leave it.
     """
 
     # The version that callers know is the first 8 bytes of the value and not memcached's cas number: pymemcache's `add`
@@ -60,10 +64,21 @@ class MemcacheStore(Cache):
         value = self._lend(key, lambda client: client.get(self._prefix + key))
         return None if value is None else Stored(data_of(value), version_of(value))
 
+    def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
+        by_server: dict[str, list[str]] = {}
+        for key in keys:
+            by_server.setdefault(self._server(key), []).append(self._prefix + key)
+        found: dict[str, bytes] = {}
+        for server, names in by_server.items():
+            found.update(self._lend_of(server, methodcaller("get_many", names)))
+        values = [found.get(self._prefix + key) for key in keys]
+        return [None if value is None else Stored(data_of(value), version_of(value)) for value in values]
+
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
         version = first_version()
         value, expire = value_of(version, data), expiry_of(expires_at)
-        if not self._lend(key, lambda client: client.add(self._prefix + key, value, expire=expire, noreply=False)):
+        name = self._prefix + key
+        if not self._write(key, value, lambda client: client.add(name, value, expire=expire, noreply=False)):
             raise KeyExists("memcached has a record under this key already")
         return version
 
@@ -77,12 +92,13 @@ class MemcacheStore(Cache):
                 replaced = client.cas(self._prefix + key, value, cas, expire=expire, noreply=False)
             return replaced
 
-        _check_replaced(self._lend(key, replace))
+        _check_replaced(self._write(key, value, replace))
         return version + 1
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
         value, expire = value_of(first_version(), data), expiry_of(expires_at)
-        self._lend(key, lambda client: client.set(self._prefix + key, value, expire=expire, noreply=False))
+        name = self._prefix + key
+        self._write(key, value, lambda client: client.set(name, value, expire=expire, noreply=False))
 
     def gets(self, key: str) -> Stored | None:
         value, cas = self._lend(key, lambda client: client.gets(self._prefix + key))
@@ -90,8 +106,9 @@ class MemcacheStore(Cache):
 
     def cas(self, key: str, data: bytes, *, expires_at: int, ticket: Version) -> None:
         value, expire = value_of(first_version(), data), expiry_of(expires_at)
+        name = self._prefix + key
         _check_replaced(
-            self._lend(key, lambda client: client.cas(self._prefix + key, value, ticket, expire=expire, noreply=False))
+            self._write(key, value, lambda client: client.cas(name, value, ticket, expire=expire, noreply=False))
         )
 
     def delete(self, key: str) -> None:
@@ -108,8 +125,27 @@ class MemcacheStore(Cache):
         for pool in self._pools.values():
             pool.close()
 
+    def _write(self, key: str, value: bytes, use: Callable[[Client], T]) -> T:
+        def write(client: Client) -> T | MemcacheServerError:
+            try:
+                return use(client)
+            except MemcacheServerError as error:
+                if "too large" not in str(error):
+                    raise
+                return error  # an answer: the connections of the pool stay open
+
+        answer = self._lend(key, write)
+        if isinstance(answer, MemcacheServerError):
+            raise SessionTooLarge(
+                f"memcached {self._server(key)} refused an item of {len(value):,} bytes as too large: keep less in the"
+                " session, or raise the server's item size limit, option -I (default 1m)"
+            ) from answer
+        return answer
+
     def _lend(self, key: str, use: Callable[[Client], T]) -> T:
-        server = self._server(key)
+        return self._lend_of(self._server(key), use)
+
+    def _lend_of(self, server: str, use: Callable[[Client], T]) -> T:
         try:
             return self._pools[server].lend(use)
         except MemcacheIllegalInputError:  # a bad key or prefix, not an outage
@@ -141,8 +177,6 @@ def _check(connect: Connect) -> None:
 
 
 def _reason(server: str, error: Exception) -> str:
-    if "too large" in str(error):
-        return f"memcached {server} refused a record as too large: raise its item size limit, option -I (default 1m)"
     return f"memcached {server} failed: {type(error).__name__}: {error}"
 
 

@@ -23,6 +23,8 @@ class MemoryStore(Cache):
     It has no limit of size: expired records stay until `delete_expired`.
     """
 
+    reads_at_once = True
+
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._versions = count(1)  # one for all keys, so that a deleted and re-added record never has an old version

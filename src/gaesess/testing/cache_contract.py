@@ -9,8 +9,8 @@ from gaesess.stores.base import Cache, Stored
 from gaesess.testing.contract import EXPIRY, StoreContract, check_one_wins, new_key
 
 
-class CacheContract(StoreContract):
-    """What gaesess asks of a cache: all that it asks of a store, and `put`, `gets` and `cas`."""
+class EntryContract:
+    """What gaesess asks of every cache, synchronous or not, beyond what it asks of a store: `put`, `gets` and `cas`."""
 
     def test_a_cache_may_forget(self, store: Cache) -> None:
         assert store.may_forget
@@ -127,6 +127,10 @@ class CacheContract(StoreContract):
         store.put(key, b"put", expires_at=EXPIRY)
         with pytest.raises(KeyExists):
             store.add(key, b"added", expires_at=EXPIRY)
+
+
+class CacheContract(EntryContract, StoreContract):
+    """What gaesess asks of a cache: all that it asks of a store, and `put`, `gets` and `cas`."""
 
 
 def _data(stored: Stored | None) -> bytes:

@@ -24,27 +24,10 @@ def new_key(expires: int = EXPIRY) -> str:
     return record_key(expires, secrets.token_bytes(16))
 
 
-class StoreContract:
-    """What gaesess asks of every store, as tests. Subclass it and give it your store, new and empty for each test::
+class RecordContract:
+    """What gaesess asks of every store, synchronous or not, as tests; all but the cleanup."""
 
-        class TestMyStore(StoreContract):
-            @pytest.fixture
-            def store(self, tmp_path):
-                store = MyStore(tmp_path / "records")
-                yield store
-                store.close()
-
-    For a store that forgets expired records by itself, as memcached does, set `forgets_expired = True`. For one that is
-    to be the durable store of a TieredStore set `numeric_versions = True`: its versions have to be numbers of 64 bits.
-    """
-
-    forgets_expired = False
     numeric_versions = False
-
-    @pytest.fixture
-    def store(self) -> Iterator[Store]:
-        """Give your store: a fixture of this name in the subclass."""
-        raise NotImplementedError(f"{type(self).__name__} needs a fixture `store`: see gaesess.testing.StoreContract")
 
     def test_a_miss_is_none(self, store: Store) -> None:
         assert store.get(new_key()) is None
@@ -58,6 +41,44 @@ class StoreContract:
         key = new_key()
         version = store.add(key, b"first", expires_at=EXPIRY)
         assert store.get(key, fresh=True) == Stored(b"first", version)
+
+    def test_many_records_come_in_the_order_of_the_keys(self, store: Store) -> None:
+        keys = [new_key() for _ in range(5)]
+        versions = [store.add(key, b"%d" % number, expires_at=EXPIRY) for number, key in enumerate(keys)]
+        stored = [Stored(b"%d" % number, version) for number, version in enumerate(versions)]
+        assert store.get_many(keys) == stored
+        assert store.get_many(keys[::-1]) == stored[::-1]
+
+    def test_of_many_records_a_missing_one_is_none(self, store: Store) -> None:
+        key, deleted = new_key(), new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        store.add(deleted, b"deleted", expires_at=EXPIRY)
+        store.delete(deleted)
+        assert store.get_many([new_key(), key, deleted]) == [None, Stored(b"first", version), None]
+
+    def test_no_keys_give_no_records(self, store: Store) -> None:
+        assert store.get_many([]) == []
+
+    def test_a_key_that_is_given_twice_gives_its_record_twice(self, store: Store) -> None:
+        key, missing = new_key(), new_key()
+        version = store.add(key, b"first", expires_at=EXPIRY)
+        expected = [Stored(b"first", version), None] * 2
+        assert store.get_many([key, missing, key, missing]) == expected
+
+    def test_a_thousand_keys_and_more_are_read(self, store: Store) -> None:
+        keys = [new_key() for _ in range(1100)]
+        first, last = (store.add(key, b"there", expires_at=EXPIRY) for key in (keys[0], keys[-1]))
+        assert store.get_many(keys) == [Stored(b"there", first), *[None] * 1098, Stored(b"there", last)]
+
+    def test_a_record_read_among_many_can_be_replaced_at_its_version(self, store: Store) -> None:
+        key = new_key()
+        store.add(key, b"first", expires_at=EXPIRY)
+        (read,) = store.get_many([key])
+        assert read is not None
+        version = store.replace(key, b"second", expires_at=EXPIRY, version=read.version)
+        assert store.get_many([key]) == [Stored(b"second", version)]
+        with pytest.raises(Conflict):
+            store.replace(key, b"third", expires_at=EXPIRY, version=read.version)
 
     def test_a_version_is_an_unsigned_64_bit_number(self, store: Store) -> None:
         if not self.numeric_versions:
@@ -186,6 +207,28 @@ class StoreContract:
             return True
 
         assert race(count_up, [b"thread %d" % number for number in range(8)]) == [True] * 8
+
+
+class StoreContract(RecordContract):
+    """What gaesess asks of every store, as tests. Subclass it and give it your store, new and empty for each test::
+
+        class TestMyStore(StoreContract):
+            @pytest.fixture
+            def store(self, tmp_path):
+                store = MyStore(tmp_path / "records")
+                yield store
+                store.close()
+
+    For a store that forgets expired records by itself, as memcached does, set `forgets_expired = True`. For one that is
+    to be the durable store of a TieredStore set `numeric_versions = True`: its versions have to be numbers of 64 bits.
+    """
+
+    forgets_expired = False
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        """Give your store: a fixture of this name in the subclass."""
+        raise NotImplementedError(f"{type(self).__name__} needs a fixture `store`: see gaesess.testing.StoreContract")
 
     def test_a_record_whose_expiry_is_now_is_expired(self, store: Store) -> None:
         store.add(new_key(NOW), b"over", expires_at=NOW)
