@@ -57,6 +57,7 @@ from gaesess.errors import (
     MalformedToken,
     RecordGone,
     SessionClosed,
+    StoreUnavailable,
     UnknownKey,
 )
 from gaesess.pickling import refuse_keys, refuse_session
@@ -81,6 +82,9 @@ SHA256_BLOCK_BYTES = 64
 MAX_CHUNKS = 20  # browsers keep at least 50 cookies per domain (RFC 6265 section 6.1); others need theirs
 MAX_U32 = 0xFFFFFFFF
 MAX_DEPTH = 64  # containers within containers
+MAX_SKEW_SECONDS = (
+    60  # between the clocks of two processes: a session from a clock further ahead would outlive its timeout
+)
 REFRESHES_PER_IDLE_TIMEOUT = 10  # an active session may expire a tenth early, and sends that few cookies more
 MAX_AGE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer (RFC 6265bis section 5.5)
 
@@ -167,6 +171,8 @@ def _pack_container(packed: bytearray, value: Any, depth: int) -> None:
         items = list(value.items())  # other threads may change it meanwhile
         _pack_size(packed, len(items), 0x80, 16, 0, 0xDE)
         for key, item in items:
+            if type(key) is not str:
+                values.check_key(key)
             _pack(packed, key, depth)
             _pack(packed, item, depth)
     elif kind is list:
@@ -751,6 +757,7 @@ QUICK = 1  # only the cache must get it
 ADDED = 2  # only added to: the difference is replayed
 WRITTEN = 3
 
+NO_STORE = "the session is in a store, and this process has none: give it the setting store= of the others"
 TOO_LATE = "the session cannot be changed any more: it is being saved, or the response headers have gone out"
 _NO_DATA: dict[Hashable, Any] = {}
 _MISSING: Any = object()
@@ -845,7 +852,7 @@ class CookieSession:
                 if self._config.asks_store:
                     self._activate()
                 elif self._flags & POINTER:
-                    raise RecordGone("token points into a store, and there is none")
+                    raise StoreUnavailable(NO_STORE)
                 else:
                     self._data, self._state = loads(self._payload), ACTIVE
             except InvalidToken as error:
@@ -864,8 +871,8 @@ class CookieSession:
                 found = unseal_cookies(config.keys, header, config.cookie.name, now)
                 if found:
                     token, self._taken, key_id = found
-                    if config.idle_seconds and token.issued + config.idle_seconds <= now:
-                        raise ExpiredToken("token has been idle for too long")
+                    if config.idle_seconds and not -MAX_SKEW_SECONDS <= now - token.issued < config.idle_seconds:
+                        raise ExpiredToken("token has been idle for too long, or is of a clock that is ahead")
                     self._set_token(expanded(token))
                     self._retired, state = key_id != config.key.id, VERIFIED
                 else:

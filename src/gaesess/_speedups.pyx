@@ -27,7 +27,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from gaesess import _core, _headers, events, values
 from gaesess._core import Token, WSGI, compressed, expanded, header_text, names_taken
-from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, RecordGone, SessionClosed, UnknownKey
+from gaesess.errors import BadSignature, ExpiredToken, InvalidToken, MalformedToken, SessionClosed, StoreUnavailable, UnknownKey
 from gaesess.pickling import refuse_keys
 
 cdef extern from "Python.h":
@@ -136,9 +136,11 @@ cdef bint BY_LIBCRYPTO = libcrypto_load(os.fsencode(str(getattr(_hashlib, "__fil
 HMAC = "libcrypto" if BY_LIBCRYPTO else "hashlib"
 
 cdef tuple UNREADABLE = values.UNREADABLE
+cdef object CHECK_KEY = values.check_key
 cdef dict NO_DATA = {}
 cdef str TOO_LATE = _core.TOO_LATE
 cdef int REFRESHES = _core.REFRESHES_PER_IDLE_TIMEOUT
+cdef int64_t SKEW = _core.MAX_SKEW_SECONDS
 
 
 cdef int check_type(kind, value) except -1:
@@ -264,6 +266,8 @@ cdef int pack_dict(Buffer *b, dict value, int depth) except -1:
     with cython.critical_section(value):
         while PyDict_Next(value, &position, &key, &item):
             name, inner = <object> key, <object> item  # which holds them: a hook of `register` may change the dict
+            if type(name) is not str:
+                CHECK_KEY(name)
             pack(b, name, depth)
             pack(b, inner, depth)
             seen += 1
@@ -1266,7 +1270,7 @@ cdef class CookieSession:
                 self._activate()
                 return True
             if self._flags & POINTER:
-                raise RecordGone("token points into a store, and there is none")
+                raise StoreUnavailable(_core.NO_STORE)
             data = load(self._payload)
         except InvalidToken as error:
             refused = error
@@ -1299,9 +1303,9 @@ cdef class CookieSession:
             now = config._now()
             try:
                 found = self._open(header, now, &fields, &taken)
-                if found is not None and config.idle_seconds and fields.issued + config.idle_seconds <= now:
+                if found is not None and config.idle_seconds and not -SKEW <= now - fields.issued < config.idle_seconds:
                     found = None
-                    raise ExpiredToken("token has been idle for too long")
+                    raise ExpiredToken("token has been idle for too long, or is of a clock that is ahead")
                 if found is not None and fields.flags & ZLIB:
                     token = expanded(as_token(&fields, found[0], found[1]))
                     fields.flags, found = token.flags, (found[0], token.payload)

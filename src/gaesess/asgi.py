@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gaesess import _impl
 from gaesess._core import ASGI
@@ -25,7 +24,6 @@ Scope = Any  # every framework has its own types of a scope and a message
 Message = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-T = TypeVar("T")
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # The messages with which headers go out.
@@ -49,10 +47,11 @@ class SessionMiddleware:
     cookies, and these answers, if the server has the extension "websocket.http.response"; else it is closed. If the
     application raises, the session is closed, and not saved.
 
-    The store is never queried on the event loop: a session in the store is read before the application is called, and
-    saved, in one of `store_threads` threads. Only `session.terminate()` and `session.save()` query it at once, where
-    they are called: from a coroutine write `await asyncio.to_thread(session.terminate)`. Where the store is used the
-    event loop must be asyncio's.
+    The event loop does not wait for the store: a session in the store is read before the application is called, and
+    saved, in one of `store_threads` threads; an AsyncStore is awaited. A store in memory or SQLite is read on the event
+    loop, which takes less time than a thread. Only `session.terminate()` and `session.save()`
+    query it at once, where they are called: from a coroutine, await `session.aterminate()` and `session.asave()`. Where
+    the store is used the event loop must be asyncio's.
     """
 
     def __init__(self, app: ASGIApp, *positional: Any, **settings: Unpack[Settings]) -> None:
@@ -72,7 +71,7 @@ class SessionMiddleware:
         passive = self._has_passive_paths and self._config.is_passive(scope["path"])
         session = scope["session"] = ASGISession(self._config, scope["headers"], passive)
         if self._asks_store and session.read_waits():
-            await _in_thread(session, Session.read_ahead)
+            await session.read_ahead()
         response = _Response(session, scope, send, self._asks_store)
         outer = current_session.set(session)
         try:
@@ -94,7 +93,7 @@ class _Response:
     """One response on its way out: the session is saved before its headers go."""
 
     _start: Message = None  # the message with which headers go out
-    _saving: Future[list[str]] | None = None  # in a thread
+    _saving: Future[list[str]] | None = None
     failure: StoreUnavailable | SessionTerminated | None = None  # of a save
     sent = False  # nothing can be taken back any more
 
@@ -114,10 +113,8 @@ class _Response:
                 session = self._session
                 if self._saving is None and self._scope.get("session") is not session:
                     self._take_over()
-                if self._asks_store and (self._saving or session.close()):
-                    cookies = await self._commit_in_thread()
-                else:
-                    cookies = session.commit()
+                waits = self._asks_store and (self._saving or session.close())
+                cookies = await self._commit() if waits else session.commit()
                 if not self.sent:  # else by another task of the application, which was here before
                     self.sent = True
                     await self._send_start(cookies)
@@ -164,16 +161,16 @@ class _Response:
         self._session.update(held)
         self._scope["session"] = self._session
 
-    async def _commit_in_thread(self) -> list[str]:
+    async def _commit(self) -> list[str]:
         """Save the session where it may wait for the store.
 
-        The thread ends its work also if the task that waits for it is cancelled. The next task that has something to
-        send waits for the same save; if there is none, asyncio logs what went wrong with it.
+        The save goes on also if the task that waits for it is cancelled. The next task that has something to send waits
+        for the same save; if there is none, asyncio logs what went wrong with it.
         """
-        from asyncio import wait  # in memory already, where there is an event loop of asyncio's
+        from asyncio import ensure_future, wait  # in memory already, where there is an event loop of asyncio's
 
         if self._saving is None:
-            self._saving = _in_thread(self._session, Session.commit)
+            self._saving = ensure_future(self._session.acommit())
         saving = self._saving
         await wait([saving])
         if self._saving is saving:
@@ -191,11 +188,3 @@ class _Response:
         prefix = "http.response" if self._scope["type"] == "http" else _DENIAL
         await self._server_send({"type": f"{prefix}.start", "status": status, "headers": headers})
         await self._server_send({"type": f"{prefix}.body", "body": text})
-
-
-def _in_thread(session: Session, method: Callable[[Session], T]) -> Future[T]:
-    """Call a method of the session where it may wait for the store, in a copy of the caller's context."""
-    from asyncio import get_running_loop
-
-    executor = session.manager.config.executor
-    return get_running_loop().run_in_executor(executor, copy_context().run, method, session)

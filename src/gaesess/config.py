@@ -19,14 +19,13 @@ from gaesess._core import (
     Token,
 )
 from gaesess.cookies import cookie_attributes
-from gaesess.keys import RetiredKey, derive
-from gaesess.stored import Identity, SealedStore, as_tiered
-from gaesess.stores.base import MAX_RECORD_BYTES, Store, has_calls
-from gaesess.users import Revocation, Users
+from gaesess.drivers import Loop, Threads
+from gaesess.keys import Keys, RetiredKey, derive
+from gaesess.stored import Records, as_tiered
+from gaesess.stores.base import MAX_RECORD_BYTES, AsyncStore, Store, has_calls, is_async
+from gaesess.users import CHECKED_SECONDS, Users
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from gaesess.legacy.reader import Reader
     from gaesess.legacy.takeover import Takeover
     from gaesess.manager import SessionManager
@@ -117,11 +116,11 @@ class Settings(TypedDict, total=False):
         _flag(False, "Check with the store, every 5 seconds, whether a session in its cookie was ended elsewhere."),
     ]
     store: Annotated[
-        Store | None,
+        Store | AsyncStore | None,
         Setting(
             None,
             "None, or a store, such as SQLiteStore(path)",
-            lambda value: value is None or has_calls(value, "get", "add", "replace", "delete", "delete_expired"),
+            lambda value: value is None or has_calls(value, "get", "add", "replace", "delete"),
             "Where sessions are that outgrow the cookie.",
         ),
     ]
@@ -149,7 +148,16 @@ class Settings(TypedDict, total=False):
             "raise",
             '"raise" or "degrade"',
             lambda value: value in ("raise", "degrade"),
-            "What a save does while the durable store of a TieredStore is down: raise, or save in the cache alone.",
+            "While a TieredStore's durable store is down: raise StoreUnavailable, or use the cache alone.",
+        ),
+    ]
+    on_data_loss: Annotated[
+        Literal["raise", "restart"],
+        Setting(
+            "raise",
+            '"raise" or "restart"',
+            lambda value: value in ("raise", "restart"),
+            "What a session does that the store has lost: raise SessionDataLoss, or begin again, empty.",
         ),
     ]
     no_datastore: Annotated[bool, _flag(False, "Use only the cache of a TieredStore.")]
@@ -251,14 +259,13 @@ class SessionConfig(_impl.CookieConfig):
         if (threshold := chosen["cookie_only_threshold"]) is not None:
             self.cookie_bytes = min(threshold, self.cookie.payload_limit(MAX_CHUNKS))
         self.degrades = chosen["outage"] == "degrade"
-        self._store_threads: int = chosen["store_threads"]
-        self._executor: tuple[int, ThreadPoolExecutor] | None = None
+        self.restarts = chosen["on_data_loss"] == "restart"
+        self.records: Records | None = None
+        self.users: Users | None = None
         store = chosen["store"].cache if chosen["no_datastore"] else chosen["store"]
-        self.records = SealedStore(store, keys.record, self) if store is not None else None
-        self.revocation: Revocation | None = None
-        if chosen["revocable"] and self.records is not None:
-            users = Users(SealedStore(store, keys.user, self), self.records, self.now)
-            self.revocation = Revocation(self.records, users, self.now, degrades=self.degrades)
+        self.driver = Loop() if is_async(store) else Threads(chosen["store_threads"], store)
+        if store is not None:
+            self._keep_in(store, keys, revocable=chosen["revocable"])
         self.legacy = None
         if readers := _several(chosen["legacy"]):
             from gaesess.legacy.takeover import Takeover  # not in every process
@@ -267,19 +274,16 @@ class SessionConfig(_impl.CookieConfig):
             self.legacy = Takeover(readers, self, max_bytes)
         self.asks_store = self.records is not None or self.legacy is not None
 
-    @property
-    def executor(self) -> "ThreadPoolExecutor":
-        """The threads of this process in which the store is called where an event loop must not wait for it.
-
-        They are not those of the event loop's default executor, which has six on a machine with two CPUs: if a store
-        hangs, the application's own threads and name lookups must not wait for it.
-        """
-        process = os.getpid()  # a forked child has none of its parent's threads
-        if self._executor is None or self._executor[0] != process:
-            from concurrent.futures import ThreadPoolExecutor  # not in every process
-
-            self._executor = process, ThreadPoolExecutor(self._store_threads, thread_name_prefix="gaesess")
-        return self._executor[1]
+    def _keep_in(self, store: Any, keys: Keys, *, revocable: bool) -> None:
+        tiered = as_tiered(store)
+        if tiered is None:
+            self.records = Records(self, store, keys.record)
+        else:
+            seconds = min(tiered.cache_seconds, CHECKED_SECONDS) if revocable else tiered.cache_seconds
+            self.records = Records(self, store, keys.record, tiered.tiers(keys.cache, self.now, seconds, self.degrades))
+        if revocable:
+            durable = tiered.durable if tiered else store
+            self.users = Users(Records(self, durable, keys.user, kind=b"user"), self.records, keys.handles)
 
     def is_passive(self, path: str) -> bool:
         """Return whether a request to that path of the URL is no use of its session."""
@@ -303,32 +307,20 @@ class SessionConfig(_impl.CookieConfig):
         flags = browser | (SECURE if ssl_only else 0)
         return Token(flags, expires, now, 0, os.urandom(SID_BYTES), b"")
 
-    def require_revocable(self) -> Revocation:
+    def require_users(self) -> Users:
         """Return what knows of users and of sessions that have ended. Raises RuntimeError unless `revocable=True`."""
-        if self.revocation is None:
+        if self.users is None:
             raise RuntimeError("to sign sessions out elsewhere, set revocable=True, and a store=")
-        return self.revocation
-
-    # -- the end of sessions
+        return self.users
 
     def leaves_tombstone(self, token: Token) -> bool:
         """Return whether the end of a session must be written to the store: not if no client was sent its id."""
-        return bool((self.records and token.flags & RECORDED) or (self.revocation and token.revision))
+        return bool((self.records and token.flags & RECORDED) or (self.users and token.revision))
 
-    def end(self, identities: Iterable[Identity]) -> None:
-        """End what the store has of sessions, if it has anything. Raises StoreUnavailable."""
-        for token, version in identities:
-            if self.records and self.leaves_tombstone(token):
-                try:
-                    for ended in self.records.terminate(token, version):
-                        self.forget(ended)
-                finally:  # it may have landed also if it failed
-                    self.forget(token)
-
-    def forget(self, token: Token) -> None:
+    def forget(self, sid: bytes) -> None:
         """Query the store before this session is believed again: it has just ended."""
-        if self.revocation is not None:
-            self.revocation.forget(token.sid)
+        if self.users is not None:
+            self.users.forget(sid)
 
     def label(self, sid: bytes) -> str:
         """Return 8 characters by which logs may tell sessions apart, and which lead nobody to a session id."""

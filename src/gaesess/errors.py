@@ -54,7 +54,8 @@ class StoreUnavailable(StoreError):
 class SessionDataLoss(StoreUnavailable):
     """The store has lost what a client was told was saved: it was restored from a backup, emptied, or tampered with.
 
-    To give such a client a new session, catch it and call `session.start()`; `session.terminate()` ends it.
+    A sign-in begins a new session for such a client: `regenerate_id`, or the login of Django or Flask-Login. So does
+    `session.start()`, and, for any use, the setting `on_data_loss="restart"`. `session.terminate()` works as usual.
     """
 
 

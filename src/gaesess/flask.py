@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,14 +18,17 @@ except ImportError:  # Flask 3.2 has one kind of context for the request and the
 from gaesess._core import ACTIVE, BROWSER, INACTIVE
 from gaesess._headers import keep_private, refusal, vary_by_cookie
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import manager_from
+from gaesess.manager import manager_from, refuse_async
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session, finders
+from gaesess.users import USER_KEY
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
 
     from gaesess.manager import SessionManager
+
+LOGIN_KEY = "_user_id"  # what Flask-Login's `login_user` sets first: it begins a session in the place of a lost one
 
 
 class GaeSess:
@@ -50,7 +53,7 @@ class GaeSess:
         settings = app.config.get("GAESESS", {})
         if isinstance(settings, Mapping):
             settings = {"lifetime": app.permanent_session_lifetime, **settings}
-        app.session_interface = GaeSessInterface(manager_from(settings, 'app.config["GAESESS"]'))
+        app.session_interface = GaeSessInterface(refuse_async(manager_from(settings, 'app.config["GAESESS"]')))
         for error in (StoreUnavailable, SessionTerminated):
             app.register_error_handler(error, _refuse)
         # What is raised there, by functions after the request and by the save, Flask would answer with 500.
@@ -92,10 +95,15 @@ class FlaskSession(Session, SessionMixin):
         elif self._taken or self._old:
             self.terminate()
 
+    def __setitem__(self, key: Hashable, value: Any) -> None:
+        if key == LOGIN_KEY and self.is_lost():
+            self.start()
+        super().__setitem__(key, value)
+
     def commit(self) -> list[str]:
         """Save what has changed, as Session.commit does, but end a session that this request has emptied."""
         with self._exclusive():
-            if self._state == ACTIVE and not self._data and self.modified:
+            if self._state == ACTIVE and not self._data.keys() - {USER_KEY} and self.modified:
                 if self._taken or self._old or self._cookies:
                     self.terminate()
                 else:

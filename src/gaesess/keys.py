@@ -26,11 +26,16 @@ def generate_key() -> str:
 
 
 class Keys(NamedTuple):
-    """The keys of cookies, of records and of users' records, each by its id, today's first; and that of labels."""
+    """The keys of cookies, of records and of users' records, each by its id, today's first; and of other purposes.
+
+    `handles` lead to users' records, each until a time in Unix seconds; `cache` signs the times of a cache's entries.
+    """
 
     cookie: dict[int, Key]
     record: dict[int, Key]
     user: dict[int, Key]
+    handles: list[tuple[bytes, float]]
+    cache: list[bytes]
     label: bytes
 
     def __repr__(self) -> str:
@@ -72,7 +77,9 @@ def derive(
         keys = purpose(b"cookie"), purpose(b"record"), purpose(b"user")
     except ModuleNotFoundError as error:
         raise ValueError(f"encrypt=True needs {error.name}: pip install 'gaesess[encrypt]'") from error
-    return Keys(*keys, _expand(extracted[0][0], b"label", suite, name))
+    handles = [(_expand(key, b"handle", 0, name), until) for key, until in extracted]
+    cache = [_expand(key, b"cache", 0, name) for key, _ in extracted]
+    return Keys(*keys, handles, cache, _expand(extracted[0][0], b"label", suite, name))
 
 
 def _dated(setting: str, key: RetiredKey) -> tuple[bytes, float]:

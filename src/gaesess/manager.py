@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gaesess import _impl
 from gaesess._core import POINTER, RECORDED, SECURE, CookieAttributes, Token
 from gaesess.config import POSITIONAL, SETTINGS, SessionConfig, near
+from gaesess.drivers import Threads
 from gaesess.errors import InvalidToken
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session
+from gaesess.stored import end
 from gaesess.users import UserId, UserSession
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gaesess.config import Settings
+
+T = TypeVar("T")
 
 
 class SessionManager:
@@ -62,13 +67,22 @@ class SessionManager:
         Of a session in its cookie this is a copy, as of when it was last saved in the store. `idle_timeout` does not
         apply here: the last use is recorded only in the cookie. Raises StoreUnavailable.
         """
+        session = self._of_id(sid)
+        session.ensure_data_loaded()
+        return session
+
+    async def aload(self, sid: str) -> Session:
+        """`load` for a coroutine."""
+        session = self._of_id(sid)
+        await session.aload()
+        return session
+
+    def _of_id(self, sid: str) -> Session:
         session = Session(self.config, None)
-        try:
+        with suppress(InvalidToken):
             expires, secure, raw_sid = _impl.parse_sid(sid)
-        except InvalidToken:
-            return session
-        flags = POINTER | RECORDED | (SECURE if secure else 0)
-        session.open_stored(Token(flags, expires, self.now(), 0, raw_sid, b""))
+            flags = POINTER | RECORDED | (SECURE if secure else 0)
+            session.point_to(Token(flags, expires, self.now(), 0, raw_sid, b""))
         return session
 
     # -- signing out elsewhere
@@ -78,26 +92,53 @@ class SessionManager:
 
         Raises StoreUnavailable, and ValueError for what is no id.
         """
-        self.config.require_revocable()
+        self._run(self._revoke_session(sid))
+
+    async def arevoke_session(self, sid: str) -> None:
+        """`revoke_session` for a coroutine."""
+        await self._wait_for(self._revoke_session, sid)
+
+    async def _revoke_session(self, sid: str) -> None:
+        self.config.require_users()
         expires, _, raw_sid = _impl.parse_sid(sid)
-        if expires > self.now():
-            self.config.end([(Token(RECORDED, expires, 0, 0, raw_sid, b""), None)])
+        if expires > self.now() and self.config.records:
+            await end(self.config.records, Token(RECORDED, expires, 0, 0, raw_sid, b""))
 
     def revoke_user(self, user_id: UserId, except_: Session | None = None) -> None:
         """Sign out every session that was bound to this user, but the one given. Raises StoreUnavailable."""
-        revocation = self.config.require_revocable()
+        self._run(self._revoke_user(user_id, except_))
+
+    async def arevoke_user(self, user_id: UserId, except_: Session | None = None) -> None:
+        """`revoke_user` for a coroutine."""
+        if except_ is not None:
+            await except_.aload()
+        await self._wait_for(self._revoke_user, user_id, except_)
+
+    async def _revoke_user(self, user_id: UserId, except_: Session | None) -> None:
         kept = except_ if except_ is not None and except_.is_active() else None
-        generation = revocation.users.revoke(user_id, kept._sid if kept is not None else None)
-        revocation.forget_all()
+        generation = await self.config.require_users().revoke(user_id, kept._sid if kept is not None else None)
         if kept is not None:
             kept.rebind(user_id, generation)
 
     def list_sessions(self, user_id: UserId) -> list[UserSession]:
         """Return the sessions that were bound to this user and have not ended, the latest last.
 
-        Each of them is looked up. Of more than a thousand only the latest are known. Raises StoreUnavailable.
+        Of more than a hundred only the latest are known. Raises StoreUnavailable.
         """
-        return self.config.require_revocable().users.sessions(user_id)
+        return self._run(self.config.require_users().sessions(user_id))
+
+    async def alist_sessions(self, user_id: UserId) -> list[UserSession]:
+        """`list_sessions` for a coroutine."""
+        return await self._wait_for(self.config.require_users().sessions, user_id)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.config.driver.run(coroutine)
+
+    async def _wait_for(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        driver = self.config.driver
+        if isinstance(driver, Threads):
+            return await driver.in_thread(lambda: driver.run(function(*arguments)))
+        return await function(*arguments)
 
 
 def manager_from(settings: Mapping[str, Any], origin: str) -> SessionManager:
@@ -114,6 +155,15 @@ def manager_from(settings: Mapping[str, Any], origin: str) -> SessionManager:
         return SessionManager(**settings)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
+
+
+def refuse_async(manager: SessionManager) -> SessionManager:
+    """Return a manager for a server with threads. Raises ValueError if its store is for coroutines only."""
+    if manager.config.driver.is_async:
+        raise ValueError(
+            "store must be a Store, got an AsyncStore, which only gaesess.asgi and Django's asynchronous views can use"
+        )
+    return manager
 
 
 def check_protocol(app: Any, protocol: Literal["WSGI", "ASGI"]) -> None:

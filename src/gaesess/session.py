@@ -23,6 +23,7 @@ from gaesess._core import (
     ACTIVE,
     ADDED,
     INACTIVE,
+    NO_STORE,
     POINTER,
     QUICK,
     SECURE,
@@ -32,15 +33,16 @@ from gaesess._core import (
     WRITTEN,
     Token,
 )
+from gaesess.drivers import Threads
 from gaesess.errors import (
     InvalidToken,
-    RecordGone,
+    SessionDataLoss,
     SessionTerminated,
     SessionTooLarge,
     StoreUnavailable,
 )
 from gaesess.pickling import refuse_session
-from gaesess.stored import CONVERTED, UNRELATED, Attempt, Draft, History, Identity, changed_keys, save
+from gaesess.stored import CONVERTED, UNRELATED, Draft, History, Identity, Record, changed_keys, end, save
 from gaesess.users import USER_KEY, Binding, UserId, checked, rebound
 
 if TYPE_CHECKING:
@@ -113,13 +115,16 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     # of few sessions
     _version: Version | None = None  # of its record
     _history: History | None = None  # of its record
-    _attempts: dict[bytes, Attempt] | None = None  # saves that may have landed, by the ids of their writes
+    _known_at = 0.0  # when they were so, by the driver's clock
+    _base: History | None = None  # as in Draft
+    _attempts: dict[bytes, Token] | None = None  # what saves that may have landed wrote, by the ids of the writes
     _replaced: list[Identity] | None = None  # identities given up in this request: they end once the new one is saved
     _ended: list[Identity] | None = None  # terminated in this request, and the store does not know yet
     _former: Token | None = None  # identity of its cookie, which was over before this request started another session
     _binding: Binding | None = None  # the user whose session it becomes with the next save
     _old: OldSession | None = None  # of another library's cookie
     _outage: StoreUnavailable | None = None  # raised by `read_ahead`, for the first use
+    _is_checked = False  # for whether it has ended, before this request used it
 
     def __repr__(self) -> str:
         return f"<Session {self.state.value}>"  # no id and no data: representations end up in logs
@@ -184,7 +189,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
                 data.update(new)
 
     def clear(self) -> None:
-        """Delete every key; the session itself goes on."""
+        """Delete every key; the session itself goes on, and stays bound to its user."""
         if self.is_active():
             with self._changing():
                 if self.is_active():  # else another thread has ended it
@@ -192,7 +197,9 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
                     for key in data:
                         self._note(key, WRITTEN)
                     self._cleared = True
+                    kept = {USER_KEY: data[USER_KEY]} if USER_KEY in data else {}
                     data.clear()
+                    data.update(kept)
 
     def pop(self, key: Hashable, default: Any = _MISSING) -> Any:
         """Delete a key and return its value, or `default` if it is missing.
@@ -305,26 +312,55 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         all the same, and the record ends with the next call that succeeds.
         """
         with self._changing():
-            self._check_open()
-            identities = self._identities()
-            if clear_data:
-                self._ended = [*(self._ended or ()), *identities]
-            self._cookies = self._config.cookie.delete(0, self._taken) + self._delete_old()
-            self._data, self._payload, self._sid, self._written = {}, b"", b"", None
-            self._version = self._history = self._attempts = self._replaced = self._binding = self._former = None
-            self._elsewhere, self._state = False, TERMINATED
+            self._terminate(clear_data)
             if self._ended:
-                self._config.end(self._ended)
-                self._ended = None
+                self._config.driver.run(self._end())
+
+    async def aterminate(self, clear_data: bool = True) -> None:
+        """`terminate` for a coroutine."""
+        driver = self._config.driver
+        if isinstance(driver, Threads):
+            await driver.in_thread(self.terminate, clear_data)
+            return
+        self._terminate(clear_data)
+        if self._ended:
+            await self._end()
+
+    def _terminate(self, clear_data: bool) -> None:
+        """End the session, except for its records."""
+        self._check_open()
+        identities = self._identities()
+        if clear_data:
+            self._ended = [*(self._ended or ()), *identities]
+        self._cookies = self._config.cookie.delete(0, self._taken) + self._delete_old()
+        self._data, self._payload, self._sid, self._written = {}, b"", b"", None
+        self._version = self._history = self._attempts = self._replaced = self._binding = self._former = None
+        self._elsewhere, self._state = False, TERMINATED
+
+    async def _end(self) -> None:
+        """End the records of sessions that were terminated."""
+        ended, self._ended = self._ended or [], None
+        try:
+            while ended:
+                token, version = ended[-1]
+                if self._config.records and self._config.leaves_tombstone(token):
+                    await end(self._config.records, token, version)
+                ended.pop()
+        finally:
+            if ended:  # the next call tries again
+                self._ended = ended
 
     def regenerate_id(self, expiration_ts: int | None = None) -> None:
         """Give the session a new id and keep its data: do it at every login, against session fixation.
 
         The old record ends once the new one is saved. The expiry stays unless `expiration_ts` (Unix seconds) is given,
-        and an inactive session is started if it is, and else left alone.
+        and an inactive session is started if it is, and else left alone. If the store has lost the session, a new one
+        is started.
         """
         with self._changing():
             self._check_open()
+            if self.is_lost():
+                self.start(expiration_ts)
             if not self.is_active():
                 if expiration_ts is not None:
                     self.start(expiration_ts)
@@ -336,13 +372,18 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             self._binding = self._binding or rebound(self._data, old.sid)
             self._become(token)
 
+    async def aregenerate_id(self, expiration_ts: int | None = None) -> None:
+        """`regenerate_id` for a coroutine."""
+        await self.read_ahead()
+        self.regenerate_id(expiration_ts)
+
     def bind_user(self, user_id: UserId) -> None:
         """Say whose session this is: at login, after `regenerate_id`. Then `SessionManager.revoke_user` signs it out.
 
         It is written to the store when the session is saved, and to its data under the key "gaesess.user". Raises
         RuntimeError without the setting `revocable`, TypeError for another type of id.
         """
-        self._config.require_revocable()
+        self._config.require_users()
         with self._changing():
             self._writable()
             self._bind((checked(user_id), None))
@@ -362,14 +403,48 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
                 finally:
                     self._saving = False
 
+    async def asave(self, persist_even_if_using_cookie: bool = False) -> None:
+        """`save` for a coroutine; a second one waits for the first."""
+        driver = self._config.driver
+        if isinstance(driver, Threads):
+            await driver.in_thread(self.save, persist_even_if_using_cookie)
+            return
+        await self.aload()
+        async with driver.turn(id(self)):
+            self._check_open()
+            if not (persist_even_if_using_cookie or (self.is_active() and self._save_waits())):
+                self.save()
+            elif self.is_active():
+                self._saving = True
+                try:
+                    await self._store(persist_even_if_using_cookie)
+                finally:
+                    self._saving = False
+
     def ensure_data_loaded(self) -> None:
         """Read the session now."""
         self._view()
 
+    async def aload(self) -> None:
+        """Read the session now, so that its first use does not wait for the store; for a coroutine."""
+        if not self.read_waits():
+            return
+        driver = self._config.driver
+        if not isinstance(driver, Threads):
+            try:
+                await self._read_stored()
+            except InvalidToken as error:
+                self._state = INACTIVE
+                self._refuse(error)
+        elif driver.reads_at_once:
+            self._load()
+        else:
+            await driver.in_thread(self._load)
+
     def _become(self, token: Token) -> None:
         """Go on under a new identity, which is not saved yet."""
         self._flags, self._expires, self._issued, self._revision, self._sid, _ = token
-        self._version = self._history = None
+        self._version = self._history = self._base = None
         self._unsaved, self._retired = True, False
         self._elsewhere = bool(self._replaced or self._binding)
 
@@ -402,21 +477,36 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
                 self._verify()
         if self._state != VERIFIED:
             return False
-        revocation = self._config.revocation
-        return not self._sid or bool(self._flags & POINTER) or (revocation is not None and revocation.waits(self._sid))
+        if not self._sid or self._flags & POINTER:
+            return bool(self._config.asks_store)
+        users = self._config.users
+        self._is_checked = users is None or not users.waits(self._token(), in_cookie=True)
+        return not self._is_checked
 
-    def read_ahead(self) -> None:
-        """Read the session now, in a thread that may wait for the store, so that the first use will not.
-
-        That is no use by itself. The StoreUnavailable that it meets with comes at the first use.
-        """
+    async def read_ahead(self) -> None:
+        """Read the session now, which does not count as a use. A StoreUnavailable is raised at the first use."""
         try:
-            self._load()
+            await self.aload()
         except StoreUnavailable as error:
             self._outage = error
 
+    async def acommit(self) -> list[str]:
+        """`commit` for a coroutine."""
+        driver = self._config.driver
+        if isinstance(driver, Threads):
+            return await driver.in_thread(self.commit) if self.close() else self.commit()
+        if not self.close():
+            return self.commit()
+        async with driver.turn(id(self)):
+            self._saving = True
+            try:
+                await self._store(False)
+            finally:
+                self._saving = False
+        return self.abandon()
+
     def close(self) -> bool:
-        """Close the session to changes. Returns True if `commit` may have to wait: then commit in a thread.
+        """Close the session to changes. Returns True if `commit` may have to wait.
 
         Raises TypeError or ValueError as `commit` does.
         """
@@ -438,11 +528,10 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             return False
         return self._elsewhere or not self._config.fits(payload or self._payload)
 
-    def open_stored(self, token: Token) -> None:
-        """Read the session of an identity from the store. Raises StoreUnavailable."""
+    def point_to(self, token: Token) -> None:
+        """Be the session of an identity in the store, which is not read yet."""
         self._set_token(token)
-        self._state = VERIFIED
-        self._load()
+        self._cookie_header, self._state = None, VERIFIED
 
     def rebind(self, user_id: UserId, generation: int) -> None:
         """Keep a session of this user signed in, when their others were signed out by that generation."""
@@ -462,6 +551,14 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         """Return whether there is a session: read, genuine, not expired, and not terminated elsewhere."""
         self._view()
         return self._state == ACTIVE
+
+    def is_lost(self) -> bool:
+        """Return whether the store has lost the session, so that to use it raises SessionDataLoss."""
+        try:
+            self._view()
+        except SessionDataLoss:
+            return True
+        return False
 
     def is_ssl_only(self) -> bool:
         """Return whether the session was started for TLS only."""
@@ -528,30 +625,47 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
 
     def _activate(self) -> None:
         """Read the data of a session whose cookie is genuine. Raises InvalidToken and StoreUnavailable."""
+        self._config.driver.run(self._read_stored())
+
+    async def _read_stored(self) -> None:
+        """Read the session's record, and whether the session has ended."""
         if self._outage:
             raise self._outage.with_traceback(None)
         if not self._sid:
-            self._adopt()
+            await self._adopt()
             return
-        stored = bool(self._flags & POINTER)
-        data = self._read_record() if stored else _impl.loads(self._payload)
-        if self._config.revocation is not None:
-            self._config.revocation.check(self._token(), data, in_cookie=not stored)
+        users, record, began = self._config.users, None, self._config.driver.clock()
+        try:
+            if self._flags & POINTER:
+                record = await self._record()
+            data = _decoded(record) if record else _impl.loads(self._payload)
+            if users and not self._is_checked:
+                moved = await users.check(self._token(), data, in_cookie=not record)
+                if moved:
+                    record, data = moved, _decoded(moved)
+                    await users.check(moved.token, data, in_cookie=False)
+        except SessionDataLoss:
+            if not self._config.restarts:
+                raise
+            data = None
+        if self._state != VERIFIED:  # another coroutine was faster
+            return
+        if data is None:
+            self._state = INACTIVE
+            return
+        if record:
+            flags, self._expires, _, self._revision, self._sid, self._payload = record.token
+            self._flags = flags | POINTER
+            self._version, self._history, self._elsewhere = record.version, record.history, True
+            self._known_at = began
+            self._retired = self._retired or record.retired
         self._data, self._state = data, ACTIVE
 
-    def _read_record(self) -> dict[Hashable, Any]:
+    async def _record(self) -> Record:
         if self._config.records is None:
-            raise RecordGone("token points into a store, and there is none")
-        record = self._config.records.load(self._token())
-        try:
-            data: dict[Hashable, Any] = _impl.loads(record.token.payload)
-        except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
-            raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
-        flags, self._expires, _, self._revision, self._sid, self._payload = record.token
-        self._flags = flags | POINTER
-        self._version, self._history, self._elsewhere = record.version, record.history, True
-        self._retired = self._retired or record.retired
-        return data
+            raise StoreUnavailable(NO_STORE)
+        record: Record = await self._config.records.load(self._token())
+        return record
 
     def _find_old(self, cookie_header: str) -> bool:
         """Look for another library's cookie, and return whether there is one."""
@@ -559,10 +673,10 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             self._old = self._config.legacy.find(cookie_header)
         return self._old is not None
 
-    def _adopt(self) -> None:
+    async def _adopt(self) -> None:
         """Go on with the data of another library's session."""
         assert self._old is not None
-        adopted = self._config.legacy.adopt(self._old)
+        adopted = await self._config.legacy.adopt(self._old)
         if adopted is None:
             self._state = INACTIVE
             return
@@ -576,14 +690,16 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         return self._config.legacy.delete(self._old) if self._old else []
 
     def _save_elsewhere(self, persist: bool, payload: bytes | None = None) -> None:
+        self._config.driver.run(self._store(persist, payload))
+
+    async def _store(self, persist: bool, payload: bytes | None = None) -> None:
         """Save a session of which the store has, or must get, a record; as `commit` does.
 
         `payload` are its data as bytes, if they have changed and this is known.
         """
-        config = self._config
         if self._binding:
             user_id, earlier = self._binding
-            self._data[USER_KEY] = user_id, config.revocation.users.bind(user_id, self._token(), earlier)
+            self._data[USER_KEY] = user_id, await self._config.users.bind(user_id, self._token(), earlier)
             self._written = {**(self._written or {}), USER_KEY: WRITTEN}
             self._binding = None
         if payload is None:
@@ -591,15 +707,15 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         if payload is None and not self._unsaved and not (persist and self._version is None):
             if self._retired:
                 with suppress(StoreUnavailable, SessionTerminated):  # if it cannot be now, a later request will
-                    self._save_draft(None, persist=False)
+                    await self._save_draft(None, persist=False)
                     return
             self._refresh()
-        elif payload is not None and self._save_quick(payload):
+        elif payload is not None and await self._save_quick(payload):
             self._refresh()
         else:
-            self._save_draft(payload, persist)
+            await self._save_draft(payload, persist)
 
-    def _save_quick(self, payload: bytes) -> bool:
+    async def _save_quick(self, payload: bytes) -> bool:
         """Save quick changes in the cache alone; return False if the session must be saved like any other."""
         written = self._written or {}
         if self._cleared or self._unsaved or self._retired or set(written.values()) != {QUICK}:
@@ -609,18 +725,18 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         if changed_keys(self._data, _impl.loads(self._payload), written) != written.keys():
             return False
         token = self._token()._replace(payload=payload)
-        version = self._config.records.write_quick(token, self._version, self._history)
+        version = await self._config.records.write_quick(token, self._version, self._history)
         if version is None:
             return False
         self._version, self._payload = version, payload
         self._saved()
         return True
 
-    def _save_draft(self, payload: bytes | None, persist: bool) -> None:
+    async def _save_draft(self, payload: bytes | None, persist: bool) -> None:
         draft = self._draft()
         self._unsaved = True
         try:
-            save(self._config, draft, payload, persist=persist)
+            await save(self._config, draft, payload, persist=persist)
         except SessionTerminated:
             self._cookies = None  # what an earlier save would have sent is void, too
             raise
@@ -636,16 +752,16 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         draft = Draft()
         draft.token, draft.data, draft.payload, draft.passive = self._token(), self._data, self._payload, self._passive
         draft.written, draft.cleared = self._written or {}, self._cleared
-        draft.version, draft.history = self._version, self._history
-        draft.attempts, draft.replaced = self._attempts or {}, self._replaced or []
+        draft.version, draft.history, draft.known_at = self._version, self._history, self._known_at
+        draft.attempts, draft.replaced, draft.base = self._attempts or {}, self._replaced or [], self._base
         return draft
 
     def _take(self, draft: Draft) -> None:
         self._flags, self._expires, self._issued, self._revision, self._sid, _ = draft.token
         self._data, self._payload = draft.data, draft.payload
         self._written, self._cleared = draft.written, draft.cleared
-        self._version, self._history = draft.version, draft.history
-        self._attempts, self._replaced = draft.attempts, draft.replaced
+        self._version, self._history, self._known_at = draft.version, draft.history, draft.known_at
+        self._attempts, self._replaced, self._base = draft.attempts, draft.replaced, draft.base
         self._elsewhere = draft.version is not None or bool(draft.replaced)
 
     def _tell_saved(self) -> None:
@@ -659,6 +775,14 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             revision=self._revision,
             data_bytes=size,
         )
+
+
+def _decoded(record: Record) -> dict[Hashable, Any]:
+    try:
+        data: dict[Hashable, Any] = _impl.loads(record.token.payload)
+    except InvalidToken as error:  # a newer version of the application may hold types there that this one has not
+        raise StoreUnavailable(f"another process has written what cannot be read here: {error}") from error
+    return data
 
 
 current_session: ContextVar[Session | None] = ContextVar("gaesess.current_session", default=None)

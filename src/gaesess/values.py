@@ -106,6 +106,15 @@ def _path(key: Hashable, value: Any, pack: Callable[[dict[Hashable, Any]], objec
     return f"[{key!r}]"
 
 
+def check_key(key: Hashable) -> None:
+    """Raise TypeError for a key that is NaN, or has NaN in it: no other request would find it."""
+    if key != key:
+        raise TypeError("a key must not be NaN, which equals no key")
+    if isinstance(key, (tuple, frozenset)):
+        for part in key:
+            check_key(part)
+
+
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 

@@ -9,7 +9,7 @@ from gaesess import _impl
 from gaesess._core import WSGI
 from gaesess._headers import refusal
 from gaesess.errors import SessionTerminated, StoreUnavailable
-from gaesess.manager import SessionManager, check_protocol
+from gaesess.manager import SessionManager, check_protocol, refuse_async
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session, current_session, leave
 
@@ -40,7 +40,7 @@ class SessionMiddleware:
     def __init__(self, app: WSGIApplication, *positional: Any, **settings: Unpack[Settings]) -> None:
         check_protocol(app, "WSGI")
         self.app = app
-        self.manager = SessionManager(*positional, **settings)
+        self.manager = refuse_async(SessionManager(*positional, **settings))
         self._config = self.manager.config
         self._has_passive_paths = bool(self._config.passive_paths)
 

@@ -26,8 +26,8 @@ def add_to(commands: Any) -> None:
         "cleanup",
         allow_abbrev=False,
         help="delete expired sessions from a store",
-        description="Delete expired sessions from a store; live ones are never touched. It can be interrupted and"
-        " called again at any time.",
+        description="Delete the sessions that expired more than an hour ago from a store; live ones are never touched."
+        " It can be interrupted and called again at any time.",
         epilog="Example: gaesess cleanup --sqlite sessions.sqlite3",
     )
     where = parser.add_mutually_exclusive_group(required=True)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from gaesess import _impl
 from gaesess.cli.engines import open_datastore, open_memcache, open_sqlite
-from gaesess.errors import Conflict, StoreUnavailable
+from gaesess.errors import Conflict, SessionTooLarge, StoreUnavailable
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, record_key
 
 OK, SLOW, MISSING, FAILED = "ok", "slow", "missing", "failed"
@@ -108,7 +108,7 @@ def _engine(name: str, opens: Callable[[], Any], slow_seconds: float, details: I
                 yield Finding(f"{name}: cleanup", OK, f"{expired:,} expired sessions are there: gaesess cleanup")
         except ModuleNotFoundError as error:
             yield Finding(name, MISSING, f"{error}: pip install 'gaesess[all]'")
-        except (StoreUnavailable, OSError) as error:
+        except (StoreUnavailable, SessionTooLarge, OSError) as error:
             yield Finding(name, FAILED, str(error))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.cookies import Morsel
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -18,7 +18,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from gaesess._headers import keep_private, refusal
 from gaesess.django.managers import manager
-from gaesess.django.session import DjangoSession, in_thread
+from gaesess.django.session import DjangoSession
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session, State, current_session, leave
@@ -55,6 +55,8 @@ class DjangoSessionMiddleware(SessionMiddleware):
         self.manager = manager()
         self._config = self.manager.config
         self._is_async = iscoroutinefunction(get_response)
+        if self._config.driver.is_async and not self._is_async:
+            raise ImproperlyConfigured("GAESESS: an AsyncStore needs ASGI, and middleware that is all asynchronous")
 
     __reduce__ = refuse_keys
 
@@ -68,14 +70,16 @@ class DjangoSessionMiddleware(SessionMiddleware):
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         self.process_request(request)
         session = _session(request)
-        if self._config.asks_store and session.read_waits():
-            await in_thread(self.manager, session.read_ahead)()
+        if self._config.asks_store:
+            await session.read_ahead()
         with _current(session):
             response = await cast(Awaitable[HttpResponse], self.get_response(request))
-            finish = partial(self.process_response, request, response)
-            if self._config.asks_store and not _is_failure(response) and session.close():
-                return await in_thread(self.manager, finish)()
-            return finish()
+            if not self._config.asks_store or _is_failure(response) or not session.close():
+                return self.process_response(request, response)
+            try:
+                return _finished(session, response, await session.acommit())
+            except (StoreUnavailable, SessionTerminated) as error:
+                return _finished(session, Refused(error), session.abandon())
 
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, which reads its cookie only if it is used."""
@@ -93,15 +97,9 @@ class DjangoSessionMiddleware(SessionMiddleware):
             # Django has made a 500 of what was raised in a middleware: only a view's errors come by process_exception.
             response = Refused(StoreUnavailable("the session could not be read"))
         try:
-            cookies = session.abandon() if _is_failure(response) else session.commit()
+            return _finished(session, response, session.abandon() if _is_failure(response) else session.commit())
         except (StoreUnavailable, SessionTerminated) as error:
-            response = Refused(error)
-            cookies = session.abandon()
-        if cookies:
-            _add_cookies(response, cookies)
-        if session.is_accessed():
-            patch_vary_headers(response, ["Cookie"])
-        return response
+            return _finished(session, Refused(error), session.abandon())
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer in the place of a view that could not read or save the session."""
@@ -126,6 +124,14 @@ def _current(session: Session) -> Iterator[None]:
         raise
     finally:
         leave(outer)
+
+
+def _finished(session: Session, response: HttpResponse, cookies: list[str]) -> HttpResponse:
+    if cookies:
+        _add_cookies(response, cookies)
+    if session.is_accessed():
+        patch_vary_headers(response, ["Cookie"])
+    return response
 
 
 def _add_cookies(response: HttpResponse, cookies: list[str]) -> None:

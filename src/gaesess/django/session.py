@@ -7,15 +7,16 @@ from datetime import datetime, timedelta, timezone
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 
 from gaesess._core import BROWSER, Token
 from gaesess.cleanup import delete_expired_sessions
 from gaesess.django.managers import manager
-from gaesess.manager import SessionManager
+from gaesess.drivers import Threads
 from gaesess.session import Session
+from gaesess.stores.base import is_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,30 +24,13 @@ Method = Callable[Concatenate[Any, P], R]
 AsyncMethod = Callable[Concatenate["DjangoSession", P], Coroutine[Any, Any, R]]
 
 
-def in_thread(manager: SessionManager, function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make a coroutine function of one that may wait for the store."""
-    return sync_to_async(function, thread_sensitive=False, executor=manager.config.executor)
-
-
 def _reading(method: Method[P, R]) -> AsyncMethod[P, R]:
-    """Make a coroutine function of a method; a session in the store is first read, in a thread."""
+    """Make a coroutine function of a method; a session in the store is first read."""
 
     @wraps(method)
     async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self.read_waits():
-            await in_thread(self.manager, self.read_ahead)()
+        await self.read_ahead()
         result: R = getattr(self, method.__name__)(*args, **kwargs)
-        return result
-
-    return call
-
-
-def _in_thread(method: Method[P, R]) -> AsyncMethod[P, R]:
-    """Make a coroutine function of a method that may ask the store whatever the session is."""
-
-    @wraps(method)
-    async def call(self: DjangoSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = await in_thread(self.manager, getattr(self, method.__name__))(*args, **kwargs)
         return result
 
     return call
@@ -78,6 +62,12 @@ class DjangoSession(Session):
     def is_empty(self) -> bool:
         """Return whether there is no session; one without data is one."""
         return not self.is_active()
+
+    def __contains__(self, key: object) -> bool:
+        # Of a session that the store has lost: `login` asks this, and nothing else does.
+        return not (key == SESSION_KEY and self.is_lost()) and super().__contains__(key)
+
+    has_key = __contains__
 
     def exists(self, session_key: str) -> bool:
         """Return whether that is this session, or one that is in the store. Raises StoreUnavailable."""
@@ -122,9 +112,12 @@ class DjangoSession(Session):
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete the records of all expired sessions from the store. Raises StoreUnavailable."""
+        """Delete the records of all expired sessions from the store. Raises StoreUnavailable.
+
+        Those in an AsyncStore are deleted by the command `gaesess cleanup` only.
+        """
         clock, store = manager().now, settings.GAESESS.get("store")
-        if store is not None:
+        if store is not None and not is_async(store):
             delete_expired_sessions(store, clock=clock)
 
     def _other(self, session_key: str) -> Session:
@@ -192,7 +185,7 @@ class DjangoSession(Session):
         """Take the mark out of the session. Raises KeyError if it is not there."""
         del self[self.TEST_COOKIE_NAME]
 
-    # -- the same for coroutines: the event loop does not wait for the store
+    # -- the same for coroutines
 
     aget = _reading(Session.get)
     aset = _reading(Session.__setitem__)
@@ -212,15 +205,43 @@ class DjangoSession(Session):
     aget_expire_at_browser_close = _reading(get_expire_at_browser_close)
     acycle_key = _reading(cycle_key)
     acreate = _reading(create)
-    aload = _reading(load)
-    aexists = _in_thread(exists)
-    asave = _in_thread(save)
-    adelete = _in_thread(delete)
-    aflush = _in_thread(flush)
+
+    async def aload(self) -> dict[Any, Any]:  # type: ignore[override]  # Django's returns the data
+        await super().aload()
+        return dict(self)
+
+    async def aexists(self, session_key: str) -> bool:
+        if not session_key:
+            return False
+        await self.read_ahead()
+        return session_key == self.session_key or (await self._aother(session_key)).is_active()
+
+    async def asave(  # type: ignore[override]
+        self, must_create: bool = False, *, persist_even_if_using_cookie: bool = False
+    ) -> None:
+        await self.read_ahead()
+        if must_create or not self.is_active():
+            self.create()
+        await super().asave(persist_even_if_using_cookie)
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        await self.read_ahead()
+        if session_key is None or session_key == self.session_key:
+            await self.aterminate()
+        else:
+            await (await self._aother(session_key)).aterminate()
+
+    async def aflush(self) -> None:
+        await self.aterminate()
 
     @classmethod
     async def aclear_expired(cls) -> None:
-        await in_thread(manager(), cls.clear_expired)()
+        driver = manager().config.driver
+        if isinstance(driver, Threads):
+            await driver.in_thread(cls.clear_expired)
+
+    async def _aother(self, session_key: str) -> Session:
+        return await self.manager.aload(session_key)
 
 
 def _as_datetime(seconds: int) -> datetime:

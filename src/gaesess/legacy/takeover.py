@@ -10,6 +10,7 @@ from gaesess._core import SECURE, CookieAttributes, Token
 from gaesess.cookies import cookie_attributes
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge
 from gaesess.legacy.reader import OldSession, Reader, leave_out
+from gaesess.stored import may_migrate
 
 if TYPE_CHECKING:
     from gaesess.config import SessionConfig
@@ -49,7 +50,7 @@ class Takeover:
                 return old._replace(outdated=outdated)
         return None
 
-    def adopt(self, old: OldSession) -> Token | None:
+    async def adopt(self, old: OldSession) -> Token | None:
         """Return the token of a session of ours with the data of an old one, or None if it may not be taken over.
 
         Raises StoreUnavailable.
@@ -58,7 +59,7 @@ class Takeover:
             return None
         try:
             records = self._config.records
-            if old.identity and records and records.is_blocked(old.identity):
+            if old.identity and records and not await may_migrate(records, old.identity):
                 raise RecordGone("session was taken over before, or has ended")
             payload = self._payload(old.read())
         except InvalidToken as error:
