@@ -1,12 +1,12 @@
 # Each target does all its own set-up, in a virtual environment of its own, .venv-NAME.
 PYTHON ?= python3
-SECONDS ?= 60  # for each target of `make fuzz`
+SECONDS ?= 60  # for each target of `make fuzz`, and each module of `make mutation`
 SOURCES := pyproject.toml setup.py $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.h' -o -path '*/demo/*.*')
 TEST := .venv-test/bin
 REINSTALL := pip install --quiet --force-reinstall --no-deps
 WHEEL := pip wheel --quiet --no-deps --wheel-dir
 .NOTPARALLEL:
-.PHONY: demo test lint sdist test-compiled count pure-wheel test-pure test-django docs wheels soak bench fuzz sanitize clean
+.PHONY: demo test lint sdist test-compiled count pure-wheel test-pure test-django docs wheels model soak mutation bench fuzz sanitize clean
 
 demo: .venv-demo/ready
 	.venv-demo/bin/python -m gaesess demo $(ARGS)
@@ -30,7 +30,7 @@ test-compiled: sdist
 	$(TEST)/$(WHEEL) build/wheel build/sdist/*.tar.gz
 	! $(TEST)/python -m zipfile --list build/wheel/*.whl | grep -E '\.(c|h|pyx) '
 	$(TEST)/$(REINSTALL) build/wheel/*.whl
-	$(TEST)/python -m pytest --ignore tests/demo --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py
+	$(TEST)/python -m pytest --ignore tests/demo --ignore tests/model --ignore tests/stores --ignore tests/legacy/test_legacy_pickles.py
 count:  # of the wheel that test-compiled leaves installed
 	PYTHONPATH=tests $(TEST)/python -m bench.instructions $(ARGS)  # tests: how valgrind is started
 pure-wheel: sdist
@@ -40,7 +40,8 @@ pure-wheel: sdist
 test-pure: pure-wheel  # with coverage, which cannot look into what is compiled, and costs a third of the time
 	rm -f .coverage.*
 	$(TEST)/$(REINSTALL) build/pure-wheel/*.whl
-	GAESESS_PURE=1 $(TEST)/coverage run -m pytest --ignore tests/docs --ignore tests/engines --ignore tests/examples
+	GAESESS_PURE=1 $(TEST)/coverage run -m pytest --ignore tests/docs --ignore tests/engines --ignore tests/examples --ignore tests/model
+	GAESESS_PURE=1 $(TEST)/python -m pytest tests/model  # which coverage would slow down
 test-django: .venv-django-4.2/ready .venv-django-newest/ready pure-wheel
 	for venv in .venv-django-4.2 .venv-django-newest; do $$venv/bin/$(REINSTALL) build/pure-wheel/*.whl && \
 	  GAESESS_PURE=1 $$venv/bin/python -m pytest tests/django_app || exit 1; done
@@ -49,9 +50,14 @@ docs: .venv-docs/ready
 	@echo 'written: build/docs/index.html'
 wheels: .venv-wheels/ready sdist
 	bash .ci/wheels
-soak: .venv-test/ready  # some five minutes of users, kills and outages; ARGS="--seconds 30 --writes 20" for one
+model: .venv-test/ready  # ten minutes, ARGS="--seconds 3600" for an hour; then faults of earlier versions must be found
+	PYTHONPATH=src:tests GAESESS_PURE=1 $(TEST)/python -m model $(ARGS)
+	PYTHONPATH=src:tests GAESESS_PURE=1 $(TEST)/python -m model.mutants
+soak: .venv-test/ready  # some five minutes of users, kills and outages; STORE=datastore, sqlite or tiered
 	$(TEST)/$(REINSTALL) .
-	PYTHONPATH=tests $(TEST)/python -m soak $(ARGS)
+	PYTHONPATH=tests $(TEST)/python -m soak $(STORE) $(ARGS)  # ARGS="--seconds 30 --writes 20" for half a minute
+mutation: .venv-test/ready  # MODULE=users.py for one of them, SECONDS=600 for more mutants, JOBS=1 for one at a time
+	PYTHONPATH=src:tests GAESESS_PURE=1 $(TEST)/python -m mutation $(MODULE) --seconds $(SECONDS) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 bench: .venv-bench/ready
 	PYTHONPATH=tests .venv-bench/bin/python -m bench.report  # tests: how memcached is started
 fuzz: .venv-fuzz/ready  # SECONDS=600 for ten minutes each, ARGS=values for one of them; a finding is an error
