@@ -23,25 +23,30 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def run_gunicorn(
-    directory: Path, *options: str, memcached: str, datastore: str, datastore_seconds: float = 5.0
-) -> Iterator[Site]:
-    """Serve `engines.served` until the block is left."""
+def run_gunicorn(directory: Path, *options: str, serves: str = "engines.served", **env: str) -> Iterator[Site]:
+    """Serve the application of that module until the block is left; what it needs to know is in the environment."""
     port = services.free_port()
     command = [sys.executable, "-m", "gunicorn", "--preload", "--bind", f"127.0.0.1:{port}", *options]
     with services.running(
-        [*command, "engines.served:application"],
+        [*command, f"{serves}:application"],
         directory,
         lambda: services.accepts(port),
         PYTHONPATH=services.python_path(),
         HOME=str(directory),
-        DATASTORE_EMULATOR_HOST=datastore,
-        DATASTORE_PROJECT_ID=services.PROJECT,
-        ENGINES_DATASTORE_SECONDS=str(datastore_seconds),
-        ENGINES_MEMCACHED=memcached,
-        ENGINES_SQLITE=str(directory / "sessions.sqlite3"),
+        **env,
     ) as server:
         yield Site(port, server)
+
+
+def engines_env(directory: Path, memcached: str, datastore: str) -> dict[str, str]:
+    """Return what `engines.served` needs."""
+    return {
+        "DATASTORE_EMULATOR_HOST": datastore,
+        "DATASTORE_PROJECT_ID": services.PROJECT,
+        "ENGINES_DATASTORE_SECONDS": "5.0",
+        "ENGINES_MEMCACHED": memcached,
+        "ENGINES_SQLITE": str(directory / "sessions.sqlite3"),
+    }
 
 
 class Http:

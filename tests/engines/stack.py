@@ -17,8 +17,7 @@ from proxy import Proxy
 from pymemcache.client.base import Client
 
 from gaesess import SessionMiddleware, StoreError, events, generate_key
-from gaesess._core import parse_sid
-from gaesess.stores.base import record_key
+from gaesess._core import Token, parse_sid
 from gaesess.stores.datastore import DatastoreStore
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.tiered import TieredStore
@@ -95,7 +94,9 @@ class Stack:
         sid = self.app.manager.open(visitor.cookies.header()).sid
         assert sid
         expires, _, raw_sid = parse_sid(sid)
-        self.durable.delete(record_key(expires, raw_sid))
+        records = self.app.manager.config.records
+        assert records
+        self.durable.delete(records.key(Token(0, expires, 0, 0, raw_sid, b"")))
         self.forget()
 
     def stats(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ import json
 from contextlib import closing
 
 import pytest
-from engines.processes import Http, run_gunicorn
+from engines.processes import Http, engines_env, run_gunicorn
 from engines.stack import IN_STORE
 from engines.visitor import Visitor, at_once, check
 
@@ -16,8 +16,8 @@ WORKERS = 8
 @pytest.fixture(scope="module")
 def port(memcached, datastore_emulator, tmp_path_factory):
     directory = tmp_path_factory.mktemp("gunicorn")
-    options = ["--workers", str(WORKERS)]
-    with run_gunicorn(directory, *options, memcached=memcached, datastore=datastore_emulator) as site:
+    env = engines_env(directory, memcached, datastore_emulator)
+    with run_gunicorn(directory, "--workers", str(WORKERS), **env) as site:
         yield site.port
         site.server.kill()  # at a SIGTERM it would take its time
 

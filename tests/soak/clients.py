@@ -7,6 +7,7 @@ import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Sequence
+from http.client import HTTPException
 
 from engines.processes import Http
 from engines.visitor import Answer, Request, Visitor, complaints
@@ -18,16 +19,19 @@ from gaesess._core import POINTER
 THINKING_SECONDS = 0.02  # at most, between two requests
 SMALL = (50, 300, 800)  # bytes: these sessions live in their cookie
 LARGE = (100, 5_000, 20_000, 90_000)  # and these mostly do not
+MOUNTS = {"/plain": 60.0, "/revocable": 5.0}  # seconds for which an ended session may be believed, as documented
 
 
 class Client(threading.Thread):
     """A user with a keep-alive connection, who signs in, and out, and in again until told to stop."""
 
     VERBS = (("read", 30), ("increment", 25), ("append", 20), ("resize", 12), ("regenerate", 5), ("sign_out", 3))
+    HAUNTS = 0.02  # as often it uses the cookies of a session that has ended
 
     def __init__(self, port: int, mount: str, user: str, sizes: Sequence[int], diary: Diary, seed: int) -> None:
         super().__init__(name=user)
         self.http = Http(port, mount)
+        self.mount = mount
         self.user = user
         self.sizes = sizes
         self.diary = diary
@@ -35,60 +39,100 @@ class Client(threading.Thread):
         self.done = threading.Event()
         self.items = 0
         self.signed_in = False
+        self.may_be_out = False  # the outcome of a request that gave the session a new id is not known
         self.visitor = self.new_visitor()
 
     def run(self) -> None:
         verbs, weights = zip(*self.VERBS, strict=True)
         while not self.done.wait(self.random.uniform(0, THINKING_SECONDS)):
-            if self.signed_in:
-                getattr(self, self.random.choices(verbs, weights)[0])()
-            else:
-                self.sign_in()
+            try:
+                if self.random.random() < self.HAUNTS:
+                    self.haunt()
+                elif not self.signed_in:
+                    self.sign_in()
+                elif self.may_be_out:
+                    self.read()
+                else:
+                    getattr(self, self.random.choices(verbs, weights)[0])()
+            except Exception as error:
+                self.diary.note_wrong("a client has failed", example=repr(error))
+                raise
 
     def new_visitor(self, cookies: CookieJar | None = None) -> Visitor:
         return Visitor(self.send, self.user, cookies)
 
     def send(self, request: Request) -> Answer:
         began = time.monotonic()
-        answer = self.http.send(request)
+        try:
+            answer = self.http.send(request)
+        except (OSError, HTTPException):  # the worker was killed
+            answer = Answer(0, [], b"")
         self.diary.note_answer(answer.status, began)
-        if answer.status not in (200, 503):
-            self.diary.note_wrong(f"{request.path} was answered {answer.status}")
+        if answer.status not in (0, 200, 503):
+            self.diary.note_wrong(f"{request.path} was answered {answer.status}", example=answer.body[:200])
         return answer
+
+    def write(self, verb: str, **form: object) -> int:
+        status = self.visitor.ask(verb, **form).status
+        self.diary.note_write(verb, status)
+        return status
 
     def sign_in(self) -> None:
         self.visitor = self.new_visitor()
-        self.signed_in = self.visitor.ask("start", user=self.user, size=self.random.choice(self.sizes)).status == 200
+        self.may_be_out = False
+        self.signed_in = self.write("start", user=self.user, size=self.random.choice(self.sizes)) == 200
 
     def read(self) -> None:
         told = self.visitor.try_to_read()
-        if told is not None:
-            self.signed_in = told["user"] is not None
-            wrong = complaints([self.visitor], told) if self.signed_in else ["a user was signed out"]
-            self.diary.note_wrong(*wrong)
+        if told is None:
+            return
+        if told["user"] is None:
+            self.signed_in = False
+            if not self.may_be_out:
+                self.diary.note_wrong("a user was signed out", example=f"{self.mount} {self.user}")
+        else:
+            self.check(told)
+        self.may_be_out = False
+
+    def check(self, told: dict[str, object]) -> None:
+        known = self.visitor.increments
+        example = f"{self.mount} {self.user}: n={told['n']}, {known.acknowledged} acknowledged, {known.unknown} unknown"
+        self.diary.note_wrong(*complaints([self.visitor], told), example=example)
 
     def increment(self) -> None:
-        self.diary.note_write(self.visitor.increment().status)
+        self.diary.note_write("increment", self.visitor.increment().status)
 
     def append(self) -> None:
         self.items += 1
-        self.diary.note_write(self.visitor.append(f"{self.user} {self.items}").status)
+        self.diary.note_write("append", self.visitor.append(f"{self.user} {self.items}").status)
 
     def resize(self) -> None:
-        self.visitor.ask("resize", size=self.random.choice(self.sizes))
+        self.write("resize", size=self.random.choice(self.sizes))
 
     def regenerate(self) -> None:
-        self.ask_to_end("regenerate")
+        self.may_be_out = self.ask_to_end("regenerate") != 200
 
     def sign_out(self) -> None:
         self.signed_in = False
         self.ask_to_end("terminate")
 
-    def ask_to_end(self, verb: str) -> None:
-        """Make a request after which the cookies of before are worth nothing, if they point into the store."""
+    def ask_to_end(self, verb: str) -> int:
+        """Make a request after which the cookies of before are worth nothing, if the store is queried for them."""
         before = CookieJar(self.visitor.cookies)
-        if self.visitor.ask(verb).status == 200 and is_pointer(before):
-            self.diary.note_ended(before)
+        status = self.write(verb)
+        if status == 200 and (is_pointer(before) or self.mount == "/revocable"):
+            self.diary.note_ended(self.mount, before)
+        return status
+
+    def haunt(self) -> None:
+        """Use the cookies of a session that has ended."""
+        ended = self.diary.an_ended(self.mount, self.random)
+        if ended:
+            age = time.monotonic() - ended.at
+            told = Visitor(self.send, "", ended.cookies).try_to_read()
+            if told:
+                late = age > MOUNTS[self.mount]
+                self.diary.note_ghost(self.mount, alive=told["user"] is not None, late=late)
 
 
 class Sharing(Client):
@@ -104,7 +148,7 @@ class Sharing(Client):
     def read(self) -> None:
         told = self.visitor.try_to_read()
         if told is not None and told["n"] < self.visitor.increments.acknowledged:
-            self.diary.note_wrong("an acknowledged increment is lost")
+            self.diary.note_wrong("an acknowledged increment is lost", example=f"{self.mount} {self.user}")
 
 
 def is_pointer(cookies: CookieJar) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -10,11 +11,20 @@ from typing import NamedTuple
 from wsgi.client import CookieJar
 
 
-class Refused(NamedTuple):
-    """A request that was answered 503, by the monotonic clock."""
+class Failed(NamedTuple):
+    """A request that was answered 503, or not at all (0), by the monotonic clock."""
 
+    status: int
     began: float
     ended: float
+
+
+class Ended(NamedTuple):
+    """The cookies of a session whose end was acknowledged then."""
+
+    mount: str
+    cookies: CookieJar
+    at: float
 
 
 class Diary:
@@ -22,32 +32,48 @@ class Diary:
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
-        self.refused: list[Refused] = []
+        self.failed: list[Failed] = []
         self.wrong: Counter[str] = Counter()
-        self.ended: list[CookieJar] = []  # cookies of sessions whose end was acknowledged
-        self.acknowledged = 0
-        self.unknown = 0
+        self.examples: dict[str, str] = {}  # of each thing that is wrong, the first
+        self.ended: list[Ended] = []
+        self.acknowledged: Counter[str] = Counter()  # what was changed, by the verb
+        self.unknown: Counter[str] = Counter()
+        self.ghosts: Counter[str] = Counter()  # copies of ended sessions that were tried
         self._lock = threading.Lock()
 
     def note_answer(self, status: int, began: float) -> None:
         """Note a response to a request that began then."""
         with self._lock:
             self.statuses[status] += 1
-            if status == 503:
-                self.refused.append(Refused(began, time.monotonic()))
+            if status in (0, 503):
+                self.failed.append(Failed(status, began, time.monotonic()))
 
-    def note_write(self, status: int) -> None:
+    def note_write(self, verb: str, status: int) -> None:
         """Note a response that says what came of a write."""
         with self._lock:
-            self.acknowledged += status == 200
-            self.unknown += status != 200
+            (self.acknowledged if status == 200 else self.unknown)[verb] += 1
 
-    def note_wrong(self, *complaints: str) -> None:
+    def note_wrong(self, *complaints: str, example: object = "") -> None:
         """Note what must not be."""
         with self._lock:
             self.wrong.update(complaints)
+            for complaint in complaints:
+                self.examples.setdefault(complaint, f"{time.monotonic():.3f} {example}")
 
-    def note_ended(self, cookies: CookieJar) -> None:
+    def note_ended(self, mount: str, cookies: CookieJar) -> None:
         """Note the cookies of a session that was ended by an acknowledged request."""
         with self._lock:
-            self.ended.append(cookies)
+            self.ended.append(Ended(mount, cookies, time.monotonic()))
+
+    def an_ended(self, mount: str, chance: random.Random) -> Ended | None:
+        """Return one of the latest sessions that have ended there."""
+        with self._lock:
+            here = [ended for ended in self.ended[-1000:] if ended.mount == mount]
+        return chance.choice(here) if here else None
+
+    def note_ghost(self, mount: str, *, alive: bool, late: bool) -> None:
+        """Note what became of a request with the cookies of an ended session: `late`, if it must be dead by now."""
+        with self._lock:
+            self.ghosts["alive" if alive else "dead"] += 1
+            if alive and late:
+                self.wrong[f"an ended session is alive at {mount} after the stated bound"] += 1
