@@ -11,7 +11,18 @@ from importlib.util import find_spec
 from types import ModuleType
 
 # What does not depend on which core was chosen, and so is there once; the extension can be imported only once.
-SHARED = {"_core", "_headers", "_speedups", "compression", "errors", "events", "pickling", "stores", "values"}
+SHARED = {
+    "_core",
+    "_headers",
+    "_speedups",
+    "compression",
+    "drivers",
+    "errors",
+    "events",
+    "pickling",
+    "stores",
+    "values",
+}
 PARTS = ("_impl", "asgi", "legacy.takeover", "manager", "stores.memory", "stores.tiered", "wsgi")
 
 

@@ -174,7 +174,9 @@ class World:
             self.note("settings", error)
             return None
         site.manager = site.wsgi.manager
-        site.asgi.manager.config._executor = os.getpid(), Inline()
+        for manager in (site.manager, site.asgi.manager):
+            manager.config.driver.clock = self.clock
+        site.asgi.manager.config.driver._executor = os.getpid(), Inline()
         return site
 
     def note(self, *seen: Any) -> None:

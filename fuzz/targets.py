@@ -12,11 +12,11 @@ from fuzz.middleware import NOW, SECRET, middleware
 from fuzz.requests import requests
 from gaesess import SessionManager, _core, _impl
 from gaesess._core import ENCRYPTED, HEADER_BYTES, POINTER, SALT_BYTES, SID_BYTES, SIGNED, Token
+from gaesess.drivers import run
 from gaesess.errors import InvalidToken, MalformedToken, SessionTerminated, StoreUnavailable
 from gaesess.keys import derive
 from gaesess.legacy.pickles import session_data
-from gaesess.stored import SealedStore
-from gaesess.stores.base import record_key
+from gaesess.stored import Records, end, hand_on
 from gaesess.stores.memory import MemoryStore
 
 KEY_ID = 7
@@ -85,14 +85,17 @@ def record(data: bytes) -> None:
     stored = TOKEN._replace(flags=flags, revision=revision, payload=payload)
     pointer = TOKEN._replace(flags=POINTER, payload=b"")
     records = _records(stored)
-    for read in (records.load, records.latest, records.has_ended):
-        _answer((InvalidToken, SessionTerminated, StoreUnavailable), partial(read, pointer))
+    for read in (records.load, records.latest, records.look):
+        _answer((InvalidToken, SessionTerminated, StoreUnavailable), lambda read=read: run(read(pointer)))
     heir = TOKEN._replace(sid=b"heir".ljust(SID_BYTES))
-    handed_on = _answer((SessionTerminated, StoreUnavailable), partial(records.hand_on, pointer, None, heir))
-    ended = _answer(StoreUnavailable, partial(records.terminate, pointer))
-    if isinstance(ended, list):
-        assert all(records.has_ended(other) for other in ended)
-        assert handed_on is not None or heir.sid in {other.sid for other in ended}
+    handed_on = _answer((SessionTerminated, StoreUnavailable), lambda: run(hand_on(records, pointer, None, heir)))
+    heirs = getattr(run(records.look(pointer))[0], "heirs", ())
+    assert handed_on is not None or heir.sid in {other.sid for other in heirs}
+    if _answer(StoreUnavailable, lambda: run(end(records, pointer))) is None:
+        for other in (pointer, *heirs):
+            found, _ = run(records.look(other))
+            assert found is not None
+            assert found.ended
 
 
 def values(data: bytes) -> None:
@@ -146,12 +149,13 @@ def _check_written(values: list[Any], errors: Errors) -> None:
         assert all(core.dumps(value) == packed for core, value in zip(CORES, again, strict=True))
 
 
-def _records(stored: Token) -> SealedStore:
+def _records(stored: Token) -> Records:
     """Return the records of a store that holds one."""
     store = MemoryStore()
+    records = Records(_CONFIG, store, _RECORD_KEYS)
     sealed = _impl.seal(next(iter(_RECORD_KEYS.values())), stored, 1)
-    store.put(record_key(stored.expires, stored.sid), sealed, expires_at=stored.expires)
-    return SealedStore(store, _RECORD_KEYS, _CONFIG)
+    store.put(records.key(stored), sealed, expires_at=stored.expires)
+    return records
 
 
 def _seen(value: Any) -> str:

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from browser import NEW_KEY, OLD_KEY
+from browser import NEW_KEY, OLD_KEY, Browser
 from hypothesis import given
 from hypothesis import strategies as st
 from steps import executed_lines
 from wsgi.client import Site, respond
 
 from gaesess import SessionManager, SessionMiddleware, StoreUnavailable, _core, _impl, generate_key, get_current_session
-from gaesess.stores.base import record_key
+from gaesess.stores.base import CLOCK_MARGIN, record_key
 
 NAME = "__Host-gaesess"
 BIG = "x" * 5000  # too big for a cookie: the session lives in the store
@@ -328,7 +328,7 @@ class Visitor:
         self.client, self.cookies = client, client.cookies
         token = _core.decode(self.cookies[NAME])
         self.sid, self.expires = token[16:32], int.from_bytes(token[4:8], "big")
-        self.key = record_key(self.expires, self.sid)
+        self.key = record_key(self.expires + CLOCK_MARGIN, self.sid)
         self.record = self.site.store.get(self.key).data
 
     def put(self, data):
@@ -364,7 +364,7 @@ def test_a_pointer_to_the_record_of_another_session_is_ignored(visitor):
     other["big"] = BIG
     other.commit()
     expires, _, sid = _impl.parse_sid(other.sid)
-    visitor.put(visitor.site.store.get(record_key(expires, sid)).data)
+    visitor.put(visitor.site.store.get(record_key(expires + CLOCK_MARGIN, sid)).data)
     visitor.assert_ignored()
 
 
@@ -412,13 +412,23 @@ def test_a_record_sent_as_a_cookie_is_ignored(visitor):
     small["name"] = "Ada"
     small.save(persist_even_if_using_cookie=True)
     expires, _, sid = _impl.parse_sid(small.sid)
-    record = visitor.site.store.get(record_key(expires, sid)).data
+    record = visitor.site.store.get(record_key(expires + CLOCK_MARGIN, sid)).data
     assert_ignored(visitor.site, {NAME: _core.encode(record)})
 
 
-def test_a_pointer_for_an_application_without_a_store_is_ignored(visitor):
+def test_a_pointer_for_a_process_without_a_store_is_503_and_no_logout(visitor):
+    """It lacks a setting that the others have."""
     visitor.site.settings["store"] = None
-    visitor.assert_ignored()
+    exchange = visitor.site.serve(tell).send(HTTP_COOKIE=visitor.cookies.header())
+    assert exchange.status == "503 Service Unavailable"
+    assert "Set-Cookie" not in exchange.headers
+
+
+def test_a_pointer_for_a_process_without_a_store_can_be_deleted_with_terminate(visitor):
+    visitor.site.settings["store"] = None
+    session = SessionManager(**visitor.site.settings).open(visitor.cookies.header())
+    session.terminate()
+    assert any("Max-Age=0" in line for line in session.commit())
 
 
 # Keys that are none
@@ -484,6 +494,32 @@ def test_a_value_that_is_not_known_raises_a_type_error_naming_its_session_key(si
     with pytest.raises(TypeError, match=r"session\['cart'\]"):
         exchange.run()
     assert exchange.status is None
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("key", [NAN, (1, NAN), (("a", (NAN,)),), frozenset({NAN}), -NAN], ids=repr)
+def test_nan_is_no_key_within_a_value_and_the_error_names_the_place(key):
+    session = SessionManager(generate_key()).open(None)
+    session["cart"] = {"rows": [{key: 1}]}
+    with pytest.raises(TypeError, match=r"^session\['cart'\]\['rows'\]\[0\].*NaN"):
+        session.commit()
+
+
+@pytest.mark.parametrize("key", [NAN, (1, NAN)], ids=repr)
+def test_nan_is_no_key_of_a_session(key):
+    session = SessionManager(generate_key()).open(None)
+    session[key] = 1
+    with pytest.raises(TypeError, match="NaN"):
+        session.commit()
+
+
+def test_nan_as_a_value_is_kept():
+    browser = Browser(SessionManager(generate_key()))
+    with browser.request() as session:
+        session["value"] = NAN
+    assert str(browser.data()) == "{'value': nan}"
 
 
 # A store that is down

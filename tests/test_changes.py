@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gaesess import Session, SessionManager, _impl, generate_key
 from gaesess._core import RECORDED, WRITTEN, Token
 from gaesess.errors import StoreUnavailable
-from gaesess.stored import REMEMBERED_WRITES, Attempt, History, Record, rebase
+from gaesess.stored import MAX_TRIES, REMEMBERED_WRITES, RETRY_SECONDS, History, Record, rebase
 from gaesess.stores.base import Version
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -475,7 +475,7 @@ def test_a_list_in_the_hands_of_the_application_is_still_the_sessions_after_a_re
 def attempt(session: Session) -> bytes:
     """Note that a save may have landed, and return what it wrote."""
     payload = _impl.dumps(dict(session))
-    session._attempts = {b"mine....": Attempt(token_of(payload, 2), unknown=True)}
+    session._attempts = {b"mine....": token_of(payload, 2)}
     return payload
 
 
@@ -562,13 +562,31 @@ def test_attempts_are_over_once_the_session_is_saved(session: Session) -> None:
 class Unwritable(MemoryStore):
     """A store that answers, and never writes."""
 
+    tries = 0
+
     def replace(self, key: str, data: bytes, *, expires_at: int, version: Version) -> Version:
+        self.tries += 1
         raise StoreUnavailable("no quorum")
 
 
-def test_after_three_attempts_none_of_which_has_landed_the_save_is_an_outage() -> None:
-    manager = SessionManager(generate_key(), store=Unwritable(), cookie_only_threshold=0)
+def unwritable_session(store: Unwritable, clock: Any) -> Session:
+    manager = SessionManager(generate_key(), store=store, cookie_only_threshold=0)
+    manager.config.driver.clock = clock
     session = with_session(manager, count=1).send()
     session["count"] = 2
-    with pytest.raises(StoreUnavailable, match="can be read, and failed to write 3 times"):
-        session.save()
+    return session
+
+
+def test_after_three_attempts_none_of_which_has_landed_the_save_is_an_outage() -> None:
+    store = Unwritable()
+    with pytest.raises(StoreUnavailable, match="no quorum"):
+        unwritable_session(store, lambda: 0.0).save()
+    assert store.tries == MAX_TRIES
+
+
+def test_an_attempt_that_took_long_is_not_made_again() -> None:
+    """The store hangs, and the client waits."""
+    store = Unwritable()
+    with pytest.raises(StoreUnavailable, match="no quorum"):
+        unwritable_session(store, lambda: store.tries * RETRY_SECONDS).save()
+    assert store.tries == 1

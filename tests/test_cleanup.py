@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from browser import Browser, with_session
 
-from gaesess import StoreUnavailable, delete_expired_sessions
-from gaesess.stores.base import record_key
+from gaesess import SessionManager, StoreUnavailable, delete_expired_sessions, generate_key
+from gaesess._core import MAX_U32
+from gaesess.stores.base import CLOCK_MARGIN, record_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.testing import FaultyStore
 
 NOW = 1_800_000_000
+DAY = 24 * 3600
 
 
 def fill(store: MemoryStore, records: int, expires: int) -> list[str]:
@@ -73,3 +76,60 @@ def test_the_time_is_that_of_the_system_unless_told_otherwise() -> None:
     (live,) = fill(store, 1, 4_000_000_000)
     assert delete_expired_sessions(store) == 2
     assert store.get(live) is not None
+
+
+def saved(store: MemoryStore, expires: int) -> None:
+    """Save a session in the store."""
+    manager = SessionManager(generate_key(), store=store, cookie_only_threshold=0, clock=lambda: NOW)
+    with Browser(manager).request() as session:
+        session.start(expires)
+
+
+def test_a_session_stays_for_an_hour_after_its_expiry_because_the_clock_may_be_ahead() -> None:
+    store = MemoryStore()
+    saved(store, NOW + DAY)
+    assert delete_expired_sessions(store, clock=lambda: NOW + DAY + CLOCK_MARGIN - 0.1) == 0
+    assert delete_expired_sessions(store, clock=lambda: NOW + DAY + CLOCK_MARGIN) == 1
+
+
+def test_so_does_a_session_that_has_ended() -> None:
+    store = MemoryStore()
+    manager = SessionManager(generate_key(), store=store, cookie_only_threshold=0, clock=lambda: NOW)
+    browser = with_session(manager, name="Ada")
+    with browser.request() as session:
+        expires = session.get_expiration()
+        session.terminate()
+    assert delete_expired_sessions(store, clock=lambda: expires + CLOCK_MARGIN - 1) == 0
+    assert delete_expired_sessions(store, clock=lambda: expires + CLOCK_MARGIN) == 1
+
+
+@pytest.mark.parametrize("expires", [MAX_U32 - CLOCK_MARGIN, MAX_U32 - 1, MAX_U32])
+def test_the_hour_ends_with_the_time_that_32_bits_can_tell(expires: int) -> None:
+    store = MemoryStore()
+    saved(store, expires)
+    assert [record.expires_at for record in store._records.values()] == [MAX_U32]
+
+
+def test_a_session_that_expires_with_32_bits_can_be_read_and_ended() -> None:
+    manager = SessionManager(generate_key(), store=MemoryStore(), cookie_only_threshold=0, clock=lambda: NOW)
+    browser = Browser(manager)
+    with browser.request() as session:
+        session.start(MAX_U32)
+        session["name"] = "Ada"
+    assert browser.data() == {"name": "Ada"}
+    copy = browser.copy()
+    with browser.request() as session:
+        session.terminate()
+    assert copy.data() == {}
+
+
+def test_a_loop_that_waits_for_it_to_be_true_ends() -> None:
+    """As the cron job of gae-sessions 1.07 has it."""
+    store = MemoryStore()
+    fill(store, 1, NOW)
+    calls = 0
+    for _ in range(2):
+        while not delete_expired_sessions(store, clock=lambda: NOW):
+            calls += 1
+    assert calls == 0
+    assert f"{delete_expired_sessions(store)} deleted" == "0 deleted"

@@ -5,7 +5,7 @@ import logging
 import pytest
 from browser import Browser
 
-from gaesess import SessionManager, SessionTooLarge, StoreUnavailable, events, generate_key
+from gaesess import SessionDataLoss, SessionManager, SessionTooLarge, StoreUnavailable, events, generate_key
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
 from gaesess.testing import FaultyStore
@@ -135,8 +135,18 @@ def test_a_cookie_of_a_terminated_session_is_an_event(site):
 
 def test_a_poisoned_record_is_an_event(site):
     site.store_a_session()
+    (key,) = site.durable.store._records
+    site.cache.store._records.clear()
+    site.durable.store.put(key, b"poison", expires_at=2_000_000_000)
+    with pytest.raises(SessionDataLoss):
+        site.browser.data()
+    assert site.names() == ["poisoned_record", "data_loss"]
+
+
+def test_an_entry_of_the_cache_that_none_of_our_keys_has_signed_is_an_event(site):
+    site.store_a_session()
     (key,) = site.cache.store._records
-    site.cache.put(key, b"\0" * 8 + b"poison", expires_at=2_000_000_000)
+    site.cache.put(key, b"\0" * 28 + b"poison", expires_at=2_000_000_000)
     assert site.browser.data() == {"filler": BIG}
     assert site.names() == ["poisoned_record"]
 

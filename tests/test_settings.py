@@ -18,6 +18,7 @@ EACH = {
     "cookie_only_threshold": 100,
     "store": TieredStore(MemoryStore(), MemoryStore()),
     "outage": "degrade",
+    "on_data_loss": "restart",
     "store_threads": 8,
     "retired_keys": [],
     "encrypt": True,
@@ -124,6 +125,7 @@ WRONG = {
     "store_threads": ("an int from 1 to 1000", [0, 1001, -1, 1.5, True, None, "64"]),
     "cookie_only_threshold": ("None, or a number of bytes, an int of at least 0", [-1, 1.5, True, "0", [1]]),
     "outage": ('"raise" or "degrade"', [None, "", "Raise", "ignore", True]),
+    "on_data_loss": ('"raise" or "restart"', [None, "", "Restart", "ignore", True]),
     "legacy": ("what gaesess.legacy returns, or a list of these", ["gae-sessions", [None], {"a": 1}, legacy, 1]),
     "clock": ("None, or a function that returns Unix seconds", [0, "now", 1_800_000_000.0]),
 }

@@ -10,7 +10,7 @@ from clock import Clock
 from wsgi.client import Site as WsgiSite
 from wsgi.client import respond
 
-from gaesess import Session, SessionManager, generate_key, get_current_session
+from gaesess import Session, SessionManager, events, generate_key, get_current_session
 
 IDLE = timedelta(minutes=10)
 PATHS = ["/poll", "/näws/"]
@@ -119,3 +119,35 @@ def asgi(path, clock):
 @pytest.mark.parametrize(("path", "refreshes"), [("|/shop", 1), ("|/poll/x", 0), ("/poll|/x", 0), ("|/näws", 0)])
 def test_the_middleware_knows_passive_paths(protocol, path, refreshes, clock):
     assert len(protocol(path, clock)) == refreshes
+
+
+# -- clocks that differ
+
+
+@pytest.mark.parametrize(("ahead", "active"), [(60, True), (61, False), (7 * 24 * 3600, False)])
+def test_a_session_from_a_clock_that_is_too_far_ahead_is_refused(clock, ahead, active):
+    """It would outlive its timeout."""
+    settings = {"cookie_key": generate_key(), "idle_timeout": IDLE}
+    browser = Browser(SessionManager(**settings, clock=lambda: clock() + ahead))
+    with browser.request() as session:
+        session["name"] = "Ada"
+    assert SessionManager(**settings, clock=clock).open(browser.header()).is_active() is active
+
+
+def test_without_an_idle_timeout_a_clock_that_is_ahead_does_no_harm(clock):
+    settings = {"cookie_key": generate_key()}
+    browser = Browser(SessionManager(**settings, clock=lambda: clock() + 3600))
+    with browser.request() as session:
+        session["name"] = "Ada"
+    assert SessionManager(**settings, clock=clock).open(browser.header()).is_active()
+
+
+def test_a_session_that_was_refused_for_its_clock_is_an_event(clock):
+    settings = {"cookie_key": generate_key(), "idle_timeout": IDLE}
+    browser, heard = Browser(SessionManager(**settings, clock=lambda: clock() + 61)), []
+    with browser.request() as session:
+        session["name"] = "Ada"
+    unsubscribe = events.subscribe(lambda event: heard.append((event.name, event.fields["reason"])))
+    SessionManager(**settings, clock=clock).open(browser.header()).is_active()
+    unsubscribe()
+    assert heard == [("token_expired", "ExpiredToken")]

@@ -109,7 +109,7 @@ def cancel(site, app, fault):
         await asyncio.wait([request])
         site.store.down = fault
         site.store.gate.set()
-        executor = client.app.manager.config.executor
+        executor = client.app.manager.config.driver.executor
         await asyncio.get_running_loop().run_in_executor(executor, int)  # after that save, in the one thread
 
     asyncio.run(run())

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fcntl import ioctl
@@ -17,7 +18,7 @@ import pytest
 from commands import run
 
 from gaesess import cli
-from gaesess.stores.base import record_key
+from gaesess.stores.base import CLOCK_MARGIN, record_key
 from gaesess.stores.sqlite import BATCH_RECORDS, SQLiteStore
 
 PAST, FUTURE = 1_000_000_000, 4_000_000_000  # Unix seconds
@@ -106,6 +107,19 @@ def test_cleanup_on_a_terminal_prints_no_bar_without_tqdm(
     fill(path, expired=1)
     assert on_terminal(monkeypatch, lambda: cli.main(["cleanup", "--sqlite", str(path)])) == (0, "")
     assert capsys.readouterr().out == "expired sessions deleted: 1\n"
+
+
+def test_the_bar_counts_what_will_be_deleted_and_not_what_is_kept_for_an_hour_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tqdm")
+    fill(path, expired=2)
+    kept_until = int(time.time()) - 60 + CLOCK_MARGIN  # of a session that has expired a minute ago
+    with closing(SQLiteStore(path)) as store:
+        store.add(record_key(kept_until, bytes(16)), b"data", expires_at=kept_until)
+    _, terminal = on_terminal(monkeypatch, lambda: cli.main(["cleanup", "--sqlite", str(path)]))
+    assert "2/2" in terminal
+    assert expiries(path) == [kept_until]
 
 
 def test_cleanup_of_a_file_that_is_not_there_says_so_and_makes_none(path: Path) -> None:

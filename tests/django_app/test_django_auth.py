@@ -144,3 +144,22 @@ def test_the_admin_takes_a_sign_in(site, user, sessions):
         assert dict(client.session)["_auth_user_id"] == str(user.pk)
         client.post("/admin/logout/")
         assert client.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/", "/async/"])
+def test_signing_in_begins_a_new_session_where_the_store_has_lost_the_old_one(site, user, path):
+    site.gaesess["cookie_only_threshold"] = 0
+    site.store.may_forget = False
+    with site.settings():
+        client = site.asgi(lambda request: request.session.update(cart=[1]))
+        client.send()
+        site.store.store._records.clear()
+        site.use(asign_in if path == "/async/" else sign_in)
+        assert client.send(path).status == 200
+        assert site.data(client)[auth.SESSION_KEY]
+        assert "cart" not in site.data(client)
+
+
+async def asign_in(request):
+    await auth.alogin(request, await auth.aauthenticate(request, username="ada", password="secret"))
+    return "welcome"

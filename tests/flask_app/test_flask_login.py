@@ -14,6 +14,9 @@ from flask_login import (
     logout_user,
 )
 
+from gaesess.stores.sqlite import SQLiteStore
+from gaesess.testing import EXPIRY
+
 
 class User(UserMixin):
     def __init__(self, name):
@@ -117,3 +120,12 @@ def test_an_outage_is_503_and_no_logout(site):
     assert site.visit(client, "home", "public") == ["503", "503"]  # for the public page it is Flask-Login that asks
     site.store.down = False
     assert site.visit(client, "home") == ["200"]
+
+
+def test_a_login_begins_a_new_session_where_the_store_has_lost_the_old_one(tmp_path):
+    store = SQLiteStore(tmp_path / "sessions")
+    site = LoginSite(store=store)
+    site.app.add_url_rule("/sign_in", "sign_in", lambda: str(login_user(User("Ada"))))
+    client = site.visitor(site.app, cart=BIG)
+    list(store.delete_expired(now=EXPIRY))  # all of them
+    assert site.visit(client, "home", "sign_in", "home") == ["503", "200", "200"]

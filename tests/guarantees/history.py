@@ -25,13 +25,15 @@ class Identity:
         self.states: dict[tuple[Any, ...], Any] = {}  # what it held, by revision and whether in its cookie
         self.saved = 0  # the latest revision of which somebody heard that it was saved
         self.stored = 0  # the same, where it was saved in the store
+        self.stored_by: list[tuple[float, int]] = []  # times from which no cache can show less, and these revisions
         self.sent = False  # a client was told the id
         self.header: str | None = None  # the last one that its client was told
         self.given_up = False  # a request has at least begun to replace the id
         self.retired = False  # the id was replaced, and somebody heard of it
         self.adrift = False  # nobody knows whether the id is over, and the client has it only: a stated limit
         self.terminating = self.terminated = False  # under this id: somebody has begun to, and was told that it is done
-        self.untold_here = False  # the cache failed while it was terminated, or its id replaced: a stated limit
+        self.shown_here_until = 0.0  # when it was over: the time until which a cache that cannot hear of it may show it
+        self.unmarked_here = False  # the cache failed when it was to be marked
         # Of the request that made it an heir:
         self.birth: list[Operation] = []  # all that it has changed by then
         self.tried_before: list[Operation] = []  # what of that may be saved under the old id, too
@@ -56,9 +58,14 @@ class Identity:
         return self.terminated or (self.parent is not None and self.parent.ended)
 
     @property
-    def untold(self) -> bool:
-        """Whether the cache may not know that it has ended: a stated limit."""
-        return self.untold_here or (self.parent is not None and self.parent.untold)
+    def unmarked(self) -> bool:
+        """Whether the cache may show it though it is over, but not for longer than stated."""
+        return self.unmarked_here or (self.parent is not None and self.parent.unmarked)
+
+    @property
+    def shown_until(self) -> float:
+        """The time from which no cache can show it, once it is over."""
+        return max(self.shown_here_until, self.parent.shown_until if self.parent else 0.0)
 
     def see(self, now: int, revision: tuple[Any, ...], state: Any) -> None:
         """Note what a request was shown of it: the same to all who are shown that revision, and what it once held."""

@@ -14,6 +14,7 @@ from guarantees.world import World, token_of
 
 from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable
 from gaesess._core import POINTER, format_sid
+from gaesess.stored import SAVE_SECONDS
 
 
 class Request:
@@ -40,6 +41,9 @@ class Request:
         self.terminates = False
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
         self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
+        self.was_over = False  # its session, before it began
+        self.began = world.elapsed
+        world.keep()
         self.doubtful = False  # the last save has failed, and may have landed
         self.new_id = False  # asked for, and not yet saved
         self.tried_before: list[Operation] = []  # what it had tried to save before it asked
@@ -56,7 +60,8 @@ class Request:
         except SessionDataLoss:
             raise AssertionError("a loss is claimed where there is none") from None
         except StoreUnavailable:
-            assert self.world.durable in self.task.failed_by, "a request fails because of the cache alone"
+            took_long = self.world.elapsed - self.began > SAVE_SECONDS  # with others in its way
+            assert self.world.durable in self.task.failed_by or took_long, "a request fails because of the cache alone"
             self.set_cookies = self.session.abandon()
         except SessionTerminated:
             assert self.identity
@@ -72,18 +77,25 @@ class Request:
         if identity is None:
             assert not self.session.is_active(), "a session comes out of nothing"
             return
-        over = self.points and self.world.is_over(identity)  # before this request began
-        if self.points and self.world.cache.sound:
-            floor = max(floor, identity.stored)
-            self.read_at = self.world.tick()
-        if self.session.is_active():
-            assert not over, "an ended session is back"
+        # What was so before this request began:
+        began, stored_by = len(self.world.times) - 1, list(identity.stored_by)
+        self.was_over, shown_until = self.points and (identity.ended or identity.retired), identity.shown_until
+        is_sound, stored, tick = self.points and self.world.cache.sound, identity.stored, self.world.tick()
+        is_active = self.session.is_active()
+        if is_sound and not self.world.replayed:  # nor meanwhile
+            floor, self.read_at = max(floor, stored), tick
+        if is_active:
+            now = min(self.world.times[began:])
+            is_excused = (identity.unmarked or self.world.replayed) and now < shown_until
+            assert is_excused or not self.was_over, "an ended session is back"
+            if self.points:
+                floor = max([floor, *(revision for time, revision in stored_by if time <= now)])
             assert self.session.sid == identity.sid, "a session has an id that nobody gave it"
             assert self.session.revision >= floor, "less is shown than was said to be saved"
             self.see()
             return
         assert identity.ending or identity.given_up, "a living session is shown as none"
-        self.identity = None
+        self.identity, self.was_over = None, False
 
     def shows_what_was_left_behind(self) -> bool:
         """Say whether it reads the store while all of the session is in its client's cookie.
@@ -164,8 +176,9 @@ class Request:
         self.session.terminate()
         for identity in identities:
             identity.terminated = True
-            identity.untold_here |= self.world.cache in self.task.failed_by
-        self.changes, self.tried, self.identity, self.new_id = [], [], None, False
+            self.note_end(identity)
+        self.changes, self.tried, self.identity = [], [], None
+        self.new_id = self.was_over = False
 
     def save(self, *, last: bool = False) -> None:
         """Save, or try to, and note for the history what was asked, when, and what was seen then."""
@@ -189,6 +202,8 @@ class Request:
             raise
         else:
             assert self.session.sid == target.sid
+            is_same = self.session.revision == before and target is self.identity
+            assert is_same or not self.was_over, "what is written to an ended session is said to be saved"
             if self.session.revision == before and not self.doubtful:
                 self.tried = []  # set and deleted again: there was nothing to save
             self.doubtful = False
@@ -217,13 +232,19 @@ class Request:
         if parent and parent is self.identity:
             target.start = frozen(dict(self.session))
             parent.retired = True
-            parent.untold_here |= self.world.cache in self.task.failed_by
+            self.note_end(parent)
         self.identity, self.new_id = target, False
         self.read_at = self.world.tick()
         target.saved = max(self.session.revision, target.saved)
         if self.session.home is Home.STORE:
             target.stored = max(self.session.revision, target.stored)
+            target.stored_by.append((self.world.believed_until(), self.session.revision))
         self.see()
+
+    def note_end(self, identity: Identity) -> None:
+        """Note that an id of a session is over, and how long the cache may show the session."""
+        identity.shown_here_until = self.world.believed_until()
+        identity.unmarked_here |= self.world.cache in self.task.failed_by
 
     def operations(self, *, certain: bool) -> list[Operation]:
         """Return what it has tried to save."""

@@ -131,14 +131,17 @@ class Sessions(RuleBasedStateMachine):
                 "evict",
                 "restart",
                 "poison",
+                "replay",
+                "forge a time",
                 "process exits",
                 "time passes",
+                "clock is set back",
             ]
         ),
         choice=choices,
     )
     def disturb(self, event, choice):
-        if self.calm and (self.at_work or event not in ("evict", "restart", "time passes")):
+        if self.calm and (self.at_work or event not in ("evict", "restart", "time passes", "clock is set back")):
             return
         self.world.cache.sound &= not self.at_work  # who may put back what was dropped, or seem to be kept waiting
         self.world.disturb(event, choice)

@@ -80,8 +80,25 @@ class MovingSessions(RuleBasedStateMachine):
             if self.at_work:
                 self.at_work[choice % len(self.at_work)].task.step(fault)
 
-    @rule(event=st.sampled_from(["cache down", "durable down", "all up", "land", "evict", "restart"]), choice=choices)
+    @rule(
+        event=st.sampled_from(
+            [
+                "cache down",
+                "durable down",
+                "all up",
+                "land",
+                "evict",
+                "restart",
+                "replay",
+                "forge a time",
+                "time passes",
+                "clock is set back",
+            ]
+        ),
+        choice=choices,
+    )
     def disturb(self, event, choice):
+        self.world.cache.sound &= not any(not request.task.done for request in self.at_work)
         self.world.disturb(event, choice)
 
     def teardown(self):

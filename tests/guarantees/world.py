@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,50 +11,100 @@ from guarantees.history import Identity, frozen
 from guarantees.tasks import Engine, Line
 
 from gaesess import SessionManager, _impl, generate_key
-from gaesess._core import Token, parse_sid
-from gaesess.stores.base import record_key
+from gaesess._core import Token
+from gaesess.drivers import Threads
 from gaesess.stores.memory import MemoryStore
-from gaesess.stores.tiered import TieredStore
-from gaesess.testing import new_key
+from gaesess.stores.tiered import TAG_BYTES, TieredStore
 
 PROCESSES = 2
+CACHE_SECONDS = 5  # for which an entry of the cache is believed
 
 
 class DurableMemory(MemoryStore):
     may_forget = False
 
 
+class NoTurn:
+    """The turn of a process in which nobody waits: no guarantee depends on it."""
+
+    def __init__(self, inside: dict[Any, int], name: Any) -> None:
+        self._inside = inside
+        self._name = name
+
+    async def __aenter__(self) -> bool:
+        others = self._inside.get(self._name, 0)
+        self._inside[self._name] = others + 1
+        return others > 0
+
+    async def __aexit__(self, *_: object) -> None:
+        self._inside[self._name] -= 1
+
+
+class Driver(Threads):
+    """Runs requests that take turns by greenlets, in one thread, which therefore must not wait."""
+
+    def __init__(self, store: object, clock: Callable[[], float]) -> None:
+        super().__init__(1, store, clock=clock)
+        self._inside: dict[Any, int] = {}
+
+    def turn(self, name: Any) -> Any:
+        return NoTurn(self._inside, name)
+
+    async def sleep(self, seconds: float) -> None:
+        pass
+
+
 class World:
-    """Everything there is, and the time."""
+    """Everything there is, and two clocks: `now`, which may step back, and `elapsed`, which does not."""
 
     def __init__(self, cookie_bytes: int = 0) -> None:
-        self.now = 1_800_000_000.0
+        self.elapsed = 0.0
+        self.times = [1_800_000_000.0]  # all that `now` was, in Unix seconds
         self.cache, self.durable = Engine(MemoryStore()), Engine(DurableMemory())
-        common = {"cookie_key": generate_key(), "cookie_only_threshold": cookie_bytes, "clock": self.clock}
-        self.make_manager = partial(SessionManager, **common)
-        self.stores = [self.new_store() for _ in range(PROCESSES)]
-        self.managers = [self.make_manager(store=store) for store in self.stores]
-        self.exited: list[TieredStore] = []
-        self.durable_alone = self.make_manager(store=self.durable.store)
+        common = {"cookie_key": generate_key(), "cookie_only_threshold": cookie_bytes, "clock": lambda: self.now}
+        self._make_manager = partial(SessionManager, **common)
+        self.managers = [self.new_process() for _ in range(PROCESSES)]
+        self.durable_alone = self._make_manager(store=self.durable.store)
         self.ticks = 0
         self.identities: dict[str, Identity] = {}  # by session id
         self.cookies: dict[str, Identity] = {}  # every Cookie header that was ever sent out
+        self.kept: list[tuple[str, bytes]] = []  # entries of the cache that an attacker has read
+        self.replayed = False  # one was put back
 
-    def clock(self) -> float:
-        return self.now
+    def new_process(self) -> SessionManager:
+        clock = self.seconds_elapsed
+        store = TieredStore(Line(self.cache), Line(self.durable), cache_seconds=CACHE_SECONDS, clock=clock)
+        manager = self._make_manager(store=store)
+        manager.config.driver = Driver(store, clock)
+        return manager
 
-    def new_store(self) -> TieredStore:
-        return TieredStore(Line(self.cache), Line(self.durable), clock=self.clock)
+    @property
+    def now(self) -> float:
+        return self.times[-1]
+
+    def seconds_elapsed(self) -> float:
+        return self.elapsed
+
+    def step_clock(self, seconds: float) -> None:
+        """Let time pass, or only set the clock back."""
+        self.times.append(self.now + seconds)
+        self.elapsed += max(seconds, 0)
+
+    def believed_until(self) -> float:
+        """Return the time by `now` at which no entry of the cache that was written before is believed any more."""
+        return max(self.times) + CACHE_SECONDS
+
+    def shown_until(self, identity: Identity) -> float:
+        """Return the time from which nobody is shown a session that is over.
+
+        The cache may have failed when it was to be marked, or an attacker may have put back what it had. Then, for a
+        stated time, it may show the session.
+        """
+        return identity.shown_until if identity.unmarked or self.replayed else 0.0
 
     def is_over(self, identity: Identity) -> bool:
-        """Return whether an id of a session has ended, and the cache was told.
-
-        That the cache failed when it was to be told, and has not been told since, is the one stated limit.
-        """
-        expires, _, raw_sid = parse_sid(identity.sid)
-        key = record_key(expires, raw_sid)
-        owed = identity.untold and any(key in store._owed for store in [*self.stores, *self.exited])
-        return (identity.ended or identity.retired) and not owed
+        """Return whether an id of a session has ended, and nobody is to be shown the session any more."""
+        return (identity.ended or identity.retired) and self.now >= self.shown_until(identity)
 
     def tick(self) -> int:
         self.ticks += 1
@@ -65,9 +116,7 @@ class World:
             engine.down = False
             while engine.late:
                 engine.land()
-        self.now += 10  # the breakers try again
-        for store in self.stores:
-            store.get(new_key())  # and tell the cache what it was not there to hear
+        self.step_clock(1)  # the breakers try again
 
     def check_end(self) -> None:
         """Check what is left of every session, when all is quiet, against what was asked and answered."""
@@ -80,10 +129,23 @@ class World:
             if acknowledged or any(operation.certain for operation in identity.operations):
                 assert self.is_kept(identity), "a session is lost"
             assert identity.is_explained(data), "what is saved, or was shown, has no explanation"
+        self.check_shown()
+        self.step_clock(self.believed_until() - self.now)
+        self.check_shown(is_true=True)
+        for key, entry in reversed(self.kept):  # the oldest of each key is what stays
+            self.cache.store.put(key, retimed(entry, self.now), expires_at=2_000_000_000)
+        self.check_shown(is_true=True)
+
+    def check_shown(self, *, is_true: bool = False) -> None:
+        """Check what every cookie shows in every process; with `is_true`, that it is what the durable store has."""
         for header, identity in self.cookies.items():
             for manager in self.managers:
+                session = manager.open(header)
                 if self.is_over(identity):
-                    assert not manager.open(header).is_active(), "a session that is over lives on in the cache"
+                    assert not session.is_active(), "a session that is over lives on in the cache"
+                if is_true:
+                    shown = frozen(dict(session)) if session.is_active() else None
+                    assert shown == self.durable_data(identity), "the cache is believed for longer than is stated"
 
     def is_kept(self, identity: Identity) -> bool:
         """Return whether the session lives under an id that it was given, unless it was terminated."""
@@ -107,6 +169,7 @@ class World:
         """Do something to the engines."""
         cached = self.cache.store._records
         keys = list(cached)
+        self.keep()
         if event == "cache down":
             self.cache.down = True
         elif event == "durable down":
@@ -124,13 +187,23 @@ class World:
         elif event == "poison" and keys:
             key, other = keys[choice % len(keys)], keys[(choice + 1) % len(keys)]
             self.cache.store.put(key, poison(choice, cached[other].data, own=key == other), expires_at=2_000_000_000)
+        elif event in ("replay", "forge a time") and self.kept:
+            key, entry = self.kept[choice % len(self.kept)]
+            entry = entry if event == "replay" else retimed(entry, self.now)
+            self.cache.store.put(key, entry, expires_at=2_000_000_000)
+            if (key, entry) in self.kept:  # with no time forged, or the one that it had
+                self.replayed, self.cache.sound = True, False
         elif event == "process exits":
-            process = choice % PROCESSES
-            self.exited.append(self.stores[process])
-            self.stores[process] = self.new_store()
-            self.managers[process] = self.make_manager(store=self.stores[process])
+            self.managers[choice % PROCESSES] = self.new_process()
         elif event == "time passes":
-            self.now += 1 + choice % 3
+            self.step_clock(1 + choice % 3)
+        elif event == "clock is set back":
+            self.step_clock(-1 - choice % 3)
+
+    def keep(self) -> None:
+        """Have the attacker read the cache."""
+        now = [(key, record.data) for key, record in self.cache.store._records.items()]
+        self.kept += [entry for entry in now if entry not in self.kept]
 
     def durable_data(self, identity: Identity) -> Any:
         """Return what the durable store has of a session under this id, None if there is nothing, or an end."""
@@ -146,6 +219,12 @@ def token_of(manager: SessionManager, header: str | None) -> Token | None:
 
 
 def poison(choice: int, other: bytes, *, own: bool) -> bytes:
-    """Return what somebody who can write to the cache puts there. (An older record of its own is a stated limit.)"""
+    """Return what somebody who can write to the cache puts there, besides what was there before."""
     kinds = [secrets.token_bytes(200), b"x", b"", other[:-1], other[:8] + secrets.token_bytes(100)]
     return (kinds if own else [*kinds, other])[choice % (5 if own else 6)]
+
+
+def retimed(entry: bytes, now: float) -> bytes:
+    """Return an entry of the cache as if the durable store were known to have this now."""
+    number = entry[TAG_BYTES + 4 : TAG_BYTES + 12]
+    return entry[:TAG_BYTES] + int(now).to_bytes(4, "big") + number + entry[TAG_BYTES + 12 :]

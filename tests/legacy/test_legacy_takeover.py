@@ -7,7 +7,7 @@ from browser import Browser
 from gae_sessions_1_07 import NOW, cookie_value, cookies, dump, make_sid, session_cookies, session_pickle
 
 from gaesess import Home, SessionManager, SessionTerminated, SessionTooLarge, StoreUnavailable, generate_key, legacy
-from gaesess.stores.base import record_key
+from gaesess.stores.base import CLOCK_MARGIN, record_key
 from gaesess.stores.sqlite import SQLiteStore
 
 SID = make_sid(NOW + 86_400)
@@ -124,6 +124,20 @@ def test_requests_that_overlap_with_the_first_are_all_answered(browser, clock):
     assert browser.data() == {"user": 7}
 
 
+@pytest.mark.parametrize("settings", [{"cookie_only_threshold": 0}, {"revocable": True}], ids=["store", "revocable"])
+def test_a_sign_out_with_the_old_cookie_ends_what_every_overlapping_request_has_begun(make_manager, visitor, settings):
+    browser = visitor(make_manager(**settings))
+    thief, copies = browser.copy(), [browser.copy() for _ in range(3)]
+    requests = [copy.send() for copy in copies]
+    for copy, session in zip(copies, requests, strict=True):
+        session["text"] = "changed"
+        copy.receive(session)
+    assert len({copy.send().sid for copy in copies}) == 3
+    with thief.request() as session:
+        session.terminate()
+    assert [copy.data() for copy in copies] == [{}, {}, {}]
+
+
 def test_a_second_that_is_too_late_is_refused_when_it_saves(browser, clock):
     first, second = browser.send(), browser.send()
     assert first["user"] == second["user"] == 7
@@ -237,7 +251,8 @@ def test_a_new_id_at_sign_in_bars_the_old_one_and_gives_its_holder_nothing(brows
 
 def test_the_tombstone_lasts_as_long_as_the_old_cookie(browser, store):
     browser.data()
-    assert record_key(NOW + 86_400, bytes.fromhex(SID[11:])) in store.store._records
+    expires = NOW + 86_400 + CLOCK_MARGIN
+    assert record_key(expires, bytes.fromhex(SID[11:])) in store.store._records
 
 
 def test_a_session_without_expiry_is_barred_too(make_manager, accept, visitor, clock):

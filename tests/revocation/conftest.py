@@ -17,14 +17,22 @@ def clock():
 
 
 @pytest.fixture
+def monotonic():
+    """The clock that never steps back, which stands still here unless a test moves it."""
+    return Clock()
+
+
+@pytest.fixture
 def store():
     return FaultyStore(MemoryStore())
 
 
 @pytest.fixture
-def make_manager(store, clock):
+def make_manager(store, clock, monotonic):
     def make(**settings):
-        return SessionManager(**{"cookie_key": KEY, "store": store, "clock": clock, "revocable": True, **settings})
+        manager = SessionManager(**{"cookie_key": KEY, "store": store, "clock": clock, "revocable": True, **settings})
+        manager.config.driver.clock = monotonic
+        return manager
 
     return make
 

@@ -98,14 +98,15 @@ def test_who_signs_in_after_it_is_signed_in_though_it_be_in_the_same_second(mana
     assert signed_in(sign_in(manager))
 
 
-def test_who_signs_in_between_two_sendings_of_it_stays_signed_in(manager, store, monkeypatch):
+def test_who_signs_in_between_two_sendings_of_it_stays_signed_in(manager, make_manager, store, monkeypatch):
     sign_in(manager)
+    other_process = make_manager()
     browsers = []
 
     def sent_twice(*arguments, **options):
         monkeypatch.undo()
         store.replace(*arguments, **options)
-        browsers.append(sign_in(manager))
+        browsers.append(sign_in(other_process))
         return store.replace(*arguments, **options)
 
     monkeypatch.setattr(store, "replace", sent_twice)
@@ -173,13 +174,16 @@ def test_nor_does_a_new_id(manager, filler):
     assert sids(manager) == []
 
 
-def test_a_session_that_was_cleared_is_nobodys(manager):
-    browser = sign_in(manager)
+@HOMES
+def test_a_session_that_was_cleared_stays_bound_to_its_user(manager, filler):
+    browser = sign_in(manager, filler=filler)
     with browser.request() as session:
         session.clear()
         session["cart"] = ["bread"]
+    assert browser.data() == {USER_KEY: ("ada", 0), "cart": ["bread"]}
+    assert sids(manager) == [sid(browser)]
     manager.revoke_user("ada")
-    assert browser.data() == {"cart": ["bread"]}
+    assert not browser.send().is_active()
 
 
 def test_without_the_store_nobody_is_believed_and_nobody_is_signed_out(manager, store, clock):
@@ -286,8 +290,8 @@ def test_without_the_setting_it_is_an_error_that_names_it():
             use()
 
 
-def test_two_that_sign_in_at_once_are_both_listed(manager, store):
-    other = Browser(manager)
+def test_two_that_sign_in_at_once_are_both_listed(manager, make_manager, store):
+    other = Browser(make_manager())
     add = store.store.add
 
     def sign_in_meanwhile(*arguments, **options):
@@ -357,6 +361,27 @@ def test_only_the_latest_of_very_many_are_listed_but_all_are_signed_out(manager)
     assert not signed_in(first)
 
 
+@HOMES
+def test_a_hundred_sessions_are_listed_each_once(manager, filler):
+    browsers = [sign_in(manager, filler=filler) for _ in range(100)]
+    assert sids(manager) == [sid(browser) for browser in browsers]
+
+
+def test_the_record_of_a_user_has_less_than_8_kb(manager, store):
+    for _ in range(MAX_LISTED + 1):
+        sign_in(manager, 2**63)
+    (record,) = (record for key, record in store.store._records.items() if is_of_user(key))
+    assert len(record.data) < 8_000
+
+
+def test_a_session_that_has_expired_makes_room_in_the_list(manager, store, clock):
+    for _ in range(MAX_LISTED):
+        sign_in(manager)
+    clock.time += 8 * 24 * 3600
+    last = sign_in(manager)
+    assert sids(manager) == [sid(last)]
+
+
 # -- every store
 
 
@@ -388,9 +413,13 @@ def test_it_works_on_real_stores(real_store, filler):
 # -- a user's record that nobody can read
 
 
+def is_of_user(key):
+    return "4294967295" in key
+
+
 def spoil_users(store):
     for key, record in store._records.items():
-        if "4294967295" in key:
+        if is_of_user(key):
             store._records[key] = record._replace(data=record.data[:-1] + bytes([record.data[-1] ^ 1]))
 
 
@@ -413,24 +442,56 @@ def test_a_user_whose_record_was_spoiled_is_signed_out_until_he_signs_in(manager
     assert not signed_in(after)
 
 
-def test_what_was_spoiled_in_the_cache_alone_signs_nobody_out(make_manager, clock):
-    cache, durable = MemoryStore(), MemoryStore()
+@pytest.fixture
+def tiers(make_manager):
+    """A cache and a durable store, and a manager over both."""
+    cache, durable = FaultyStore(MemoryStore()), FaultyStore(MemoryStore())
     durable.may_forget = False
-    manager = make_manager(store=TieredStore(cache, durable))
+    return cache, durable, make_manager(store=TieredStore(cache, durable))
+
+
+def test_no_cache_has_the_record_of_a_user(tiers, clock):
+    cache, durable, manager = tiers
     browser = sign_in(manager)
     clock.time += CHECKED_SECONDS
-    assert signed_in(browser)  # and from then on the cache has the record
-    spoil_users(cache)
+    assert signed_in(browser)
+    manager.list_sessions("ada")
+    assert not any(map(is_of_user, cache.store._records))
+    assert sum(map(is_of_user, durable.store._records)) == 1
+
+
+def test_what_was_spoiled_in_the_cache_alone_signs_nobody_out(tiers, clock):
+    cache, _, manager = tiers
+    browser = sign_in(manager, filler=BIG)
+    for key, record in cache.store._records.items():
+        cache.store._records[key] = record._replace(data=b"?" * len(record.data))
     clock.time += CHECKED_SECONDS
     assert signed_in(browser)
 
 
+def test_an_old_record_of_a_user_in_the_cache_signs_nobody_in_again(tiers, clock):
+    cache, durable, manager = tiers
+    browser = sign_in(manager)
+    old = {key: record for key, record in durable.store._records.items() if is_of_user(key)}
+    manager.revoke_user("ada")
+    cache.store._records.update(old)
+    clock.time += CHECKED_SECONDS
+    assert not signed_in(browser)
+
+
 def test_a_users_record_is_none_of_a_sessions_though_its_id_be_known(manager, store):
     sign_in(manager)
-    (key,) = (key for key in store.store._records if "4294967295" in key)
-    (record,) = (record for name, record in store.store._records.items() if name == key)
+    (record,) = (record for key, record in store.store._records.items() if is_of_user(key))
     handle = record.data[16:32]
     assert not manager.load(f"4294967295_{handle.hex()}").is_active()
+
+
+def test_a_session_cannot_take_the_place_of_a_users_record(manager, store):
+    """Also if it has the id and the expiry of one."""
+    sign_in(manager)
+    (key,) = filter(is_of_user, store.store._records)
+    token = manager.config.users._identities("ada")[0]
+    assert manager.config.records.key(token) != key
 
 
 def test_memory_store_is_enough_for_a_test():

@@ -26,6 +26,7 @@ from gaesess import (
     get_current_session,
 )
 from gaesess._core import Token
+from gaesess.drivers import run
 from gaesess.keys import derive
 from gaesess.stores.base import Stored, record_key
 from gaesess.stores.memory import MemoryStore
@@ -300,7 +301,7 @@ def parts(request, watch):
     """What a site and its session are made of: the objects that hold an id or a key, and the others."""
     encrypt, filler = request.param
     store = TieredStore(MemoryStore(), FaultyStore(MemoryStore()))
-    settings = {"store": store, "encrypt": encrypt, "clock": lambda: NOW}
+    settings = {"store": store, "encrypt": encrypt, "revocable": True, "clock": lambda: NOW}
     manager = SessionManager(KEY, retired_keys=[KEY[::-1]], **settings)
     watch.secrets |= spellings(KEY[::-1].encode())
     jar = wsgi.client.CookieJar(with_session(manager, user=USER, card=filler).cookies)
@@ -313,7 +314,10 @@ def parts(request, watch):
     holders = [session, token, manager, config, records, session._draft()]
     holders += [keys, keys.cookie, config.key, *keys.record.values(), *keys.user.values()]
     holders += [SessionMiddleware(None, KEY), asgi.client.SessionMiddleware(None, KEY)]
-    holders += [records.load(token)] if filler is BIG else []
+    holders += [config.users, config.users._records, records._store]
+    holders += [run(records.load(token))] if filler is BIG else []
+    for secret in (*keys.cache, *(handle for handle, _ in keys.handles)):
+        watch.secrets |= spellings(secret)
     key, *_ = keys.record.values()
     sealed = _impl.seal(key, token._replace(flags=0, payload=filler.encode()), 1)
     others = [session._history, manager.cookie, Stored(sealed, 1), store, store.cache, store.durable]

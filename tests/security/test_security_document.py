@@ -1,4 +1,4 @@
-"""docs/explanation/security.md and SECURITY.md: what they name is there, and nothing is left open."""
+"""security.md and guarantees.md in docs/explanation, and SECURITY.md: what they name is there, and nothing is open."""
 
 import ast
 import re
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "docs" / "explanation" / "security.md", ROOT / "SECURITY.md"]
+PAGES = ROOT / "docs" / "explanation"
+DOCUMENTS = [PAGES / "security.md", PAGES / "guarantees.md", ROOT / "SECURITY.md"]
 TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 NAMED = sorted({match for text in TEXTS.values() for match in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?", text)})
 

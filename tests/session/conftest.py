@@ -39,13 +39,19 @@ def clock():
 
 @pytest.fixture
 def store():
-    return MemoryStore()
+    """A store whose client sends every write twice, which nobody must notice."""
+    store = FaultyStore(MemoryStore())
+    store.resends = True
+    return store
 
 
 @pytest.fixture
 def make_manager(store, clock):
+    """Return what makes a manager as each process of an application would have one."""
+    key = generate_key()
+
     def make(**settings):
-        return SessionManager(**{"cookie_key": generate_key(), "store": store, "clock": clock, **settings})
+        return SessionManager(**{"cookie_key": key, "store": store, "clock": clock, **settings})
 
     return make
 

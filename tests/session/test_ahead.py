@@ -1,5 +1,6 @@
 """What middleware on an event loop needs to know: whether to read or save a session would wait for the store."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -175,7 +176,7 @@ def test_what_was_read_is_not_waited_for(manager):
 
 def test_a_session_read_ahead_is_not_read_again(manager, store):
     session = returning(manager, *STORED).send()
-    session.read_ahead()
+    asyncio.run(session.read_ahead())
     calls = store.calls
     assert session["filler"] == BIG
     assert store.calls == calls
@@ -185,7 +186,7 @@ def test_a_record_that_is_gone_is_not_looked_for_again(manager, store):
     browser = returning(manager, *STORED)
     session = browser.send()
     browser.send().terminate()
-    session.read_ahead()
+    asyncio.run(session.read_ahead())
     calls = store.calls
     assert not session.is_active()
     assert store.calls == calls
@@ -194,7 +195,7 @@ def test_a_record_that_is_gone_is_not_looked_for_again(manager, store):
 def test_to_read_ahead_is_no_use(make_manager, clock):
     session = returning(make_manager(idle_timeout=timedelta(minutes=10)), *STORED).send()
     clock.time += 300
-    session.read_ahead()
+    asyncio.run(session.read_ahead())
     assert not session.is_accessed()
     assert session.commit() == []
 
@@ -202,7 +203,7 @@ def test_to_read_ahead_is_no_use(make_manager, clock):
 def test_an_outage_met_ahead_comes_at_every_use_and_the_store_is_not_asked_again(manager, store):
     session = returning(manager, *STORED).send()
     store.down = True
-    session.read_ahead()
+    asyncio.run(session.read_ahead())
     calls = store.calls
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="FaultyStore is down"):

@@ -59,7 +59,7 @@ def test_a_record_is_compressed_too(browser, store):
         session.update(text=PROSE, noise=NOISE)
     with browser.request() as session:
         assert (session["text"], session["noise"], session.home) == (PROSE, NOISE, Home.STORE)
-    (record,) = store._records.values()
+    (record,) = store.store._records.values()
     assert len(record[0]) < len(NOISE) + 500
 
 

@@ -43,7 +43,7 @@ def test_nothing_of_it_is_to_be_seen_in_the_cookie_or_the_store(browser, store, 
     with browser.request() as session:
         session["value"] = value
     seen = [urlsafe_b64decode(text + "==") for text in browser.cookies.values()]
-    seen += [record.data for record in store._records.values()]
+    seen += [record.data for record in store.store._records.values()]
     assert len(seen) == (1 if value == SECRET else 2)
     assert not any(SECRET.encode() in data for data in seen)
 
@@ -57,6 +57,7 @@ def test_what_the_other_suite_has_sealed_is_no_session(make_manager, caplog, val
         session["value"] = value
     browser.manager = make_manager(cookie_key=KEY, encrypt=encrypt)
     caplog.set_level(logging.WARNING)
+    caplog.clear()
     assert browser.data() == {}
     assert [record.getMessage() for record in caplog.records] == [
         "ignored the cookie __Host-gaesess: token is of an unknown suite"

@@ -7,7 +7,10 @@ import pytest
 from browser import Browser, with_session
 
 from gaesess import Conflict, SessionDataLoss, StoreUnavailable
-from gaesess.stored import REMEMBERED_WRITES
+from gaesess.drivers import RETRY_SECONDS
+from gaesess.stored import BURST_WRITES
+from gaesess.stores.tiered import CACHE_SECONDS
+from gaesess.users import CHECKED_SECONDS
 
 BIG = "x" * 5000
 
@@ -16,6 +19,12 @@ BIG = "x" * 5000
 def browser(make_manager, engines):
     """A browser whose session lives in the store."""
     return with_session(make_manager(store=engines.store), filler=BIG)
+
+
+@pytest.fixture
+def elsewhere(browser, make_manager, engines):
+    """The same browser in front of another process."""
+    return browser.copy(make_manager(store=engines.store))
 
 
 def test_cache_down_and_nothing_is_lost(browser, engines):
@@ -51,15 +60,18 @@ def test_quick_write_while_the_cache_is_down_is_made_durable(browser, engines):
     assert browser.data() == {"filler": BIG, "flash": "hello"}
 
 
-def test_terminated_session_stays_ended_when_the_cache_comes_back(browser, engines, clock):
-    cookies = dict(browser.cookies)
+@pytest.mark.parametrize(("revocable", "seconds"), [(False, CACHE_SECONDS), (True, CHECKED_SECONDS)])
+def test_session_that_was_terminated_while_the_cache_was_down_is_over_within_the_stated_time(
+    make_manager, engines, clock, revocable, seconds
+):
+    browser = with_session(make_manager(store=engines.store, revocable=revocable), filler=BIG)
+    thief = browser.copy()
     engines.cache.down = True
     with browser.request() as session:
         session.terminate()
     engines.cache.down = False
-    clock.time += 10
-    browser.cookies = cookies
-    assert browser.data() == {}
+    clock.time += seconds
+    assert thief.data() == {}
 
 
 def test_emptied_cache_is_filled_again(browser, engines):
@@ -175,9 +187,11 @@ def test_write_is_made_three_times_at_most(browser, engines, monkeypatch):
     assert len(tries) == 3
 
 
-def test_write_whose_reply_is_lost_is_found_under_what_another_has_written_on_it(browser, engines, monkeypatch):
+def test_write_whose_reply_is_lost_is_found_under_what_another_has_written_on_it(
+    browser, elsewhere, engines, monkeypatch
+):
     def other_request():
-        with browser.request() as session:
+        with elsewhere.request() as session:
             session.increment("n", 10)
 
     lose_replies(engines.durable, monkeypatch, count=1, then=other_request)
@@ -214,13 +228,15 @@ def test_write_that_moves_the_session_into_the_store_and_is_sent_twice_is_made_o
     assert browser.data() == {"filler": BIG, "n": 1}
 
 
-def test_write_that_is_sent_twice_is_found_under_what_another_has_written_on_it(browser, engines, monkeypatch):
+def test_write_that_is_sent_twice_is_found_under_what_another_has_written_on_it(
+    browser, elsewhere, engines, monkeypatch
+):
     replace = engines.durable.replace
 
     def sent_twice(*arguments, **options):
         monkeypatch.undo()
         replace(*arguments, **options)
-        with browser.request() as other:
+        with elsewhere.request() as other:
             other.increment("n", 10)
         return replace(*arguments, **options)
 
@@ -246,7 +262,7 @@ def unavailable(*arguments, **options):
     raise StoreUnavailable("no answer in time")
 
 
-def test_writes_of_others_do_not_count_as_tries(browser, engines, monkeypatch):
+def test_writes_of_others_do_not_count_as_tries(browser, elsewhere, engines, monkeypatch):
     """Two tries are lost after three conflicts; a third one is still made."""
     session = browser.send()
     session.increment("n")
@@ -257,7 +273,7 @@ def test_writes_of_others_do_not_count_as_tries(browser, engines, monkeypatch):
         if len(met) <= 3:
             with monkeypatch.context() as patched:
                 patched.setattr(engines.durable, "replace", replace)
-                with browser.request() as other:
+                with elsewhere.request() as other:
                     other.increment("n", 10)
         elif len(met) <= 5:
             raise StoreUnavailable("it is lost on its way")
@@ -268,14 +284,30 @@ def test_writes_of_others_do_not_count_as_tries(browser, engines, monkeypatch):
     assert browser.data() == {"filler": BIG, "n": 31}
 
 
-def test_more_writes_of_others_than_a_record_remembers_are_taken_up(browser):
-    slow = browser.send()
-    slow.increment("n")
-    for _ in range(REMEMBERED_WRITES + 1):
+def write_often(browser, times):
+    for _ in range(times):
         with browser.request() as session:
             session.increment("n")
+
+
+def test_more_writes_of_others_than_a_record_remembers_are_taken_up(browser, clock, monkeypatch):
+    monkeypatch.setattr(browser.manager.config.driver, "clock", clock)
+    slow = browser.send()
+    slow.increment("n")
+    write_often(browser, BURST_WRITES + 1)
+    clock.time += RETRY_SECONDS + 1
     browser.receive(slow)
-    assert browser.data()["n"] == REMEMBERED_WRITES + 2
+    assert browser.data()["n"] == BURST_WRITES + 2
+
+
+def test_a_refused_write_that_may_have_landed_before_all_that_the_record_remembers_is_not_made_again(browser):
+    """A client library may have sent it twice, and what was refused may be the second."""
+    slow = browser.send()
+    slow.increment("n")
+    write_often(browser, BURST_WRITES + 1)
+    with pytest.raises(StoreUnavailable, match="too much was written since"):
+        browser.receive(slow)
+    assert browser.data()["n"] == BURST_WRITES + 1
 
 
 def test_write_that_lands_only_after_it_was_given_up_is_not_made_twice(browser, engines, monkeypatch):
@@ -314,10 +346,11 @@ def test_request_whose_first_try_moved_the_session_into_the_store_keeps_what_oth
     browser = Browser(make_manager(store=engines.store))
     with browser.request() as session:
         session["n"] = 1
-    first, second = browser.send(), browser.send()
+    elsewhere = browser.copy(make_manager(store=engines.store))
+    first, second = browser.send(), elsewhere.send()
     second["filler"] = BIG
     second["n"] = 2
-    lose_replies(engines.durable, monkeypatch, count=1, method="add", then=lambda: browser.receive(second))
+    lose_replies(engines.durable, monkeypatch, count=1, method="add", then=lambda: elsewhere.receive(second))
     first["filler"] = BIG
     first.save()
     first["a"] = 1
@@ -347,6 +380,25 @@ def test_cookie_that_was_answered_is_worth_more_than_tries_to_outgrow_it_that_we
     assert browser.data() == {"filler": BIG, "n": 2}
 
 
+def test_a_try_to_outgrow_the_cookie_whose_reply_was_lost_is_made_again_after_a_later_cookie_has(make_manager, engines):
+    """What it wrote to the record is not there any more: its id must not say that it is."""
+    late = with_session(make_manager(store=engines.store), n=0)
+    browser = late.copy()
+    session = late.send()
+    session.increment("n")
+    session["filler"] = BIG
+    engines.durable.deaf = True
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    engines.durable.deaf = False
+    with browser.request() as other:
+        other["a"] = 1
+    with browser.request() as other:
+        other["filler"] = BIG
+    late.receive(session)
+    assert browser.data() == {"n": 1, "a": 1, "filler": BIG}
+
+
 def lose_replies(store, monkeypatch, *, count, landed=True, then=lambda: None, method="replace"):
     """Have the next `count` writes look like failed ones, and return the list of these; `then` follows on each."""
     write, lost = getattr(store, method), []
@@ -370,7 +422,7 @@ def lose_replies(store, monkeypatch, *, count, landed=True, then=lambda: None, m
 def test_damaged_record_in_the_cache_is_read_from_the_durable_store(browser, engines, damage, caplog):
     records = engines.cache.store._records
     for key, record in list(records.items()):
-        records[key] = record._replace(data=record.data[:8] + damage(record.data[8:]))
+        records[key] = record._replace(data=record.data[:28] + damage(record.data[28:]))
     assert browser.data() == {"filler": BIG}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
@@ -391,18 +443,22 @@ def test_record_of_another_session_is_no_session(make_manager, store):
     for name, browser in (("ada", ada), ("eve", eve)):
         with browser.request() as session:
             session.update(name=name, filler=BIG)
-    first, second = store._records
-    store._records[first], store._records[second] = store._records[second], store._records[first]
+    records = store.store._records
+    first, second = records
+    records[first], records[second] = records[second], records[first]
     assert ada.data() == {}
     assert eve.data() == {}
 
 
-def test_contention_that_does_not_end_is_an_outage(browser, engines, monkeypatch):
+def test_contention_that_does_not_end_is_an_outage(browser, engines, clock, monkeypatch):
+    monkeypatch.setattr(browser.manager.config.driver, "clock", clock)
+
     def beaten(key, data, *, expires_at, version):
+        clock.time += 0.5
         raise Conflict("somebody else was first, again")
 
     monkeypatch.setattr(engines.durable, "replace", beaten)
     session = browser.send()
     session["a"] = 1
-    with pytest.raises(StoreUnavailable, match="100 times"):
+    with pytest.raises(StoreUnavailable, match="other requests have written"):
         session.commit()

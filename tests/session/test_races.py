@@ -170,7 +170,7 @@ def test_id_regenerated_while_the_session_is_terminated_leaves_nothing(stored, s
     with pytest.raises(SessionTerminated):
         stored.receive(login)
     stored.receive(logout)
-    assert len(store._records) == 1  # the tombstone of the old id
+    assert len(store.store._records) == 1  # the tombstone of the old id
     assert not stored.send().is_active()
 
 

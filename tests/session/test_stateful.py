@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from gaesess import Home, SessionManager, SessionTerminated, StoreUnavailable, generate_key
 from gaesess.stores.memory import MemoryStore
-from gaesess.stores.tiered import TieredStore
+from gaesess.stores.tiered import CACHE_SECONDS, TieredStore
 from gaesess.testing import FaultyStore
 
 BIG = "x" * 5000
@@ -29,6 +29,7 @@ class Identity:
         self.possible = dict(possible)
         self.alive = True
         self.signed_out = False  # None is "may or may not be"
+        self.shown_until = 0.0  # Unix seconds: the cache was not there when it ended
         self.heirs = []  # as what it was given new ids, by each of the requests that overlapped
 
     def allows(self, data):
@@ -94,9 +95,10 @@ class Sessions(RuleBasedStateMachine):
         # Where sessions move, a lost reply may leave in the store what their cookie does not know of.
         self.durable.down, self.durable.deaf = durable == "down", durable == "deaf" and self.in_store
 
-    @rule(empty_cache=st.booleans())
-    def time_passes(self, empty_cache):
-        self.now += 2  # the cache is tried again
+    @rule(seconds=st.sampled_from([2, CACHE_SECONDS]), empty_cache=st.booleans())
+    def time_passes(self, seconds, empty_cache):
+        """The cache is tried again, or what it has has had its time."""
+        self.now += seconds
         if empty_cache:
             self.cache.store._records.clear()
 
@@ -119,7 +121,7 @@ class Sessions(RuleBasedStateMachine):
         identity = self.identity
         if identity and identity.alive is None:
             identity.alive = active
-        assert active == bool(identity and identity.alive)
+        assert active == bool(identity and identity.alive) or (active and self.now < identity.shown_until)
         self.at_work += 1
         return Request(session, identity if active else None, identity, has_cookie)
 
@@ -180,13 +182,19 @@ class Sessions(RuleBasedStateMachine):
                 identity.signed_out = identity.signed_out or None
         else:
             for identity in identities:
-                identity.alive, identity.signed_out = False, True
+                self.note_end(identity)
+                identity.signed_out = True
         self.browser.receive(request.session)
         if request.has_cookie:
             assert self.browser.cookies == {}
             self.identity = None
         else:
             assert self.browser.received == []  # it has nothing to be rid of, and keeps what came meanwhile
+
+    def note_end(self, identity):
+        identity.alive = False
+        if self.cache.down or self.cache.deaf:
+            identity.shown_until = self.now + CACHE_SECONDS
 
     def lineage(self, identity):
         if identity:
@@ -233,7 +241,7 @@ class Sessions(RuleBasedStateMachine):
         heir.apply(request.changes, request.doubted)
         assert heir.allows(data)
         heir.possible = {key: [value] for key, value in data.items()}
-        before.alive = False
+        self.note_end(before)
         before.heirs.append(heir)
         request.identity = heir
 
@@ -259,7 +267,7 @@ class Sessions(RuleBasedStateMachine):
         identity = self.identity
         assert session.is_active() or not (identity and identity.alive)
         if session.is_active():
-            assert identity.alive is not False
+            assert identity.alive is not False or self.now < identity.shown_until
             assert identity.allows(data)
 
     @invariant()
@@ -274,7 +282,7 @@ class Sessions(RuleBasedStateMachine):
                 self.outage_is_real()
                 continue
             if active:
-                assert identity.alive is not False
+                assert identity.alive is not False or self.now < identity.shown_until
                 assert session.revision >= revision
 
 

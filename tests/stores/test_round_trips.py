@@ -18,7 +18,9 @@ from google.cloud import ndb
 from pymemcache.client.base import Client
 
 from gaesess import SessionManager, SessionTerminated, generate_key
+from gaesess.drivers import RETRY_SECONDS
 from gaesess.stores._socket import Socket
+from gaesess.stores.base import CLOCK_MARGIN
 from gaesess.stores.datastore import DatastoreStore
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.tiered import TieredStore
@@ -116,11 +118,11 @@ def test_a_session_that_is_not_used_costs_nothing(browser: Browser, wire: Wire) 
     assert wire.log == []
 
 
-def test_the_first_save_is_one_commit_and_one_command(newcomer: Browser, wire: Wire) -> None:
+def test_the_first_save_is_one_commit_and_three_commands(newcomer: Browser, wire: Wire) -> None:
     wire.clear()
     with newcomer.request() as session:
         session["name"] = "Ann"
-    assert wire.log == ["Datastore commit", "memcached add"]
+    assert wire.log == ["memcached add", "memcached gets", "Datastore commit", "memcached cas"]
 
 
 def test_a_read_is_one_command(browser: Browser, wire: Wire) -> None:
@@ -178,20 +180,36 @@ def test_a_conflict_costs_one_lookup_and_the_refused_commit(browser: Browser, wi
     assert browser.data() == {"name": "Ann", "slow": 1, "fast": 1}
 
 
+def test_a_save_long_after_the_read_costs_one_lookup_more(
+    browser: Browser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with browser.request() as session:
+        session["cart"] = ["tea"]
+        wire.clear()
+        later = time.monotonic() + RETRY_SECONDS
+        monkeypatch.setattr(browser.manager.config.driver, "clock", lambda: later)
+    assert wire.log == ["memcached gets", "Datastore lookup", "Datastore commit", "memcached cas"]
+
+
 def test_a_termination_of_a_session_that_was_read_is_one_commit_and_one_command(browser: Browser, wire: Wire) -> None:
     with browser.request() as session:
         assert session["name"] == "Ann"
         wire.clear()
         session.terminate()
-    assert wire.log == ["Datastore commit", "memcached cas"]
+    assert wire.log == ["Datastore commit", "memcached set"]
 
 
-def test_a_session_that_was_terminated_is_refused_by_the_cache_alone(browser: Browser, wire: Wire) -> None:
-    late = browser.send()
+def test_a_session_that_was_terminated_is_looked_up_once_and_then_refused_by_the_cache(
+    browser: Browser, wire: Wire
+) -> None:
+    late, later = browser.send(), browser.send()
     with browser.request() as session:
         session.terminate()
     wire.clear()
     assert not late.is_active()
+    assert wire.log == ["memcached gets", "Datastore lookup", "memcached cas"]
+    wire.clear()
+    assert not later.is_active()
     assert wire.log == ["memcached gets"]
 
 
@@ -203,7 +221,7 @@ def test_a_request_that_a_termination_overtook_pays_one_lookup_to_hear_of_it(bro
     wire.clear()
     with pytest.raises(SessionTerminated):
         browser.receive(late)
-    assert wire.log == ["Datastore commit", "memcached gets", "Datastore lookup"]
+    assert wire.log == ["Datastore commit", "memcached gets", "Datastore lookup", "memcached cas"]
 
 
 def test_a_read_past_an_empty_cache_fills_it(browser: Browser, wire: Wire, store: TieredStore) -> None:
@@ -221,25 +239,25 @@ def test_a_read_past_an_empty_cache_fills_it(browser: Browser, wire: Wire, store
 # What is sent
 
 
-def test_every_command_that_writes_says_when_the_session_ends(newcomer: Browser, wire: Wire) -> None:
+def test_every_command_that_writes_says_when_the_record_ends(newcomer: Browser, wire: Wire) -> None:
     wire.clear()
     with newcomer.request() as session:
         session["name"] = "Ann"
-        end = session.get_expiration()
+        end = session.get_expiration() + CLOCK_MARGIN
     with newcomer.request() as session:
         session["name"] = "Bob"
     with newcomer.request() as session:
         session.terminate()
     writes = [words for words in wire.commands if words[0] != "gets"]
-    assert [(words[0], int(words[3])) for words in writes] == [("add", end), ("cas", end), ("cas", end)]
+    assert [(words[0], int(words[3])) for words in writes] == [("add", end), ("cas", end), ("cas", end), ("set", end)]
 
 
-def test_memcached_keeps_an_entry_until_the_session_ends(newcomer: Browser, wire: Wire, memcached: str) -> None:
+def test_memcached_keeps_an_entry_until_the_record_ends(newcomer: Browser, wire: Wire, memcached: str) -> None:
     wire.clear()
     began = time.time()
     with newcomer.request() as session:
         session["name"] = "Ann"
-        end = session.get_expiration()
+        end = session.get_expiration() + CLOCK_MARGIN
     host, port = memcached.split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(f"mg {wire.commands[-1][1]} t\r\n".encode())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gaesess.errors import Conflict, Gone, StoreUnavailable
+from gaesess.drivers import run
+from gaesess.errors import Conflict, Gone, SessionTooLarge, StoreUnavailable
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.sqlite import SQLiteStore
-from gaesess.stores.tiered import MAX_OWED, SLOW_SECONDS, UNKNOWN, TieredStore, TieredVersion
+from gaesess.stores.tiered import CACHE_SECONDS, SLOW_SECONDS, UNKNOWN, TieredStore, TieredVersion, Tiers
 from gaesess.testing import EXPIRY, FaultyStore, StoreContract, new_key
 
 
@@ -63,6 +64,17 @@ class Interleaved:
         return call
 
 
+class Process:
+    """The two stores as a process with a key and a clock works with them."""
+
+    def __init__(self, tiered: TieredStore, tiers: Tiers) -> None:
+        self.store = tiered
+        self.tiers = tiers
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda *arguments, **options: run(getattr(self.tiers, method)(*arguments, **options))
+
+
 class World:
     """A tiered store whose parts can be broken, delayed and looked into, and whose clock stands until it is set."""
 
@@ -70,14 +82,19 @@ class World:
         self.cached, self.stored = MemoryStore(), MemoryStore()
         self.cache, self.durable = FaultyStore(self.cached), FaultyStore(self.stored)
         self.slow_cache, self.slow_durable = Interleaved(self.cache), Interleaved(self.durable)
-        self.now = 1000.0
+        self.now = 1000.0  # of the breaker
+        self.wall = 1_800_000_000.0  # Unix seconds
         self.tiered = self.another()
-        self.slow = TieredStore(self.slow_cache, self.slow_durable, clock=lambda: self.now)
+        self.slow = self.process(self.slow_cache, self.slow_durable)
         self.key = new_key()
 
-    def another(self) -> TieredStore:
+    def another(self) -> Process:
         """Another process on the same parts."""
-        return TieredStore(self.cache, self.durable, clock=lambda: self.now)
+        return self.process(self.cache, self.durable)
+
+    def process(self, cache: Any, durable: Any, keys: Sequence[bytes] = (b"key",), **options: Any) -> Process:
+        tiered = TieredStore(cache, durable, clock=lambda: self.now, **options)
+        return Process(tiered, tiered.tiers(keys, lambda: self.wall, CACHE_SECONDS))
 
     def add(self, data: bytes = b"first") -> TieredVersion:
         return self.tiered.add(self.key, data, expires_at=EXPIRY)
@@ -136,12 +153,13 @@ class TestReading:
         assert world.read(fresh=True).data == b"second"
         assert world.read_cache_only().data == b"second"
 
-    def test_a_fresh_read_leaves_an_entry_of_the_same_version_alone(self, world: World) -> None:
-        """It may have been written quickly."""
+    def test_a_fresh_read_puts_the_record_in_the_place_of_an_entry_that_was_written_to_the_cache_alone(
+        self, world: World
+    ) -> None:
         version = world.add()
-        world.tiered.put_quick(world.key, b"quick", expires_at=EXPIRY, version=version)
+        world.tiered.put_quick(world.key, b"quick", version)
         assert world.read(fresh=True).data == b"first"
-        assert world.read_cache_only().data == b"quick"
+        assert world.read_cache_only().data == b"first"
 
     def test_what_is_no_entry_is_a_miss_and_is_mended(self, world: World) -> None:
         world.add()
@@ -270,7 +288,7 @@ class TestConflicts:
 
 class TestQuick:
     def put_quick(self, world: World, version: TieredVersion | None, data: bytes = b"quick") -> TieredVersion | None:
-        return world.tiered.put_quick(world.key, data, expires_at=EXPIRY, version=version)
+        return world.tiered.put_quick(world.key, data, version)
 
     def test_it_writes_the_cache_and_not_the_durable_store(self, world: World) -> None:
         version = world.add()
@@ -351,7 +369,7 @@ class TestCacheFailures:
     def test_a_fill_that_fails_does_not_fail_the_read(self, world: World, fault: str) -> None:
         version = world.add()
         world.evict()
-        world.slow_cache.between["get"] = lambda: setattr(world.cache, fault, True)
+        world.slow_cache.between["gets"] = lambda: setattr(world.cache, fault, True)
         assert world.slow.get(world.key) == Stored(b"first", version)
 
     def test_an_add_succeeds_and_is_read_after_recovery(self, world: World, fault: str) -> None:
@@ -360,44 +378,34 @@ class TestCacheFailures:
         self.recover(world)
         assert world.read() == Stored(b"first", version)
 
-    def test_a_replace_succeeds_and_no_old_record_is_read_after_recovery(self, world: World, fault: str) -> None:
+    def test_a_replace_that_the_cache_missed_is_read_when_the_old_entry_has_had_its_time(
+        self, world: World, fault: str
+    ) -> None:
         version = world.add()
         setattr(world.cache, fault, True)
         version = world.replace(b"second", version)
         self.recover(world)
+        world.wall += CACHE_SECONDS
         assert world.read() == Stored(b"second", version)
 
-    def test_a_cache_that_fails_between_the_steps_of_a_replace_shows_no_old_record_later(
+    def test_a_cache_that_fails_between_the_steps_of_a_replace_shows_no_old_record_after_that_time(
         self, world: World, fault: str
     ) -> None:
         version = world.add()
-        world.slow_cache.between["get"] = lambda: setattr(world.cache, fault, True)
+        world.slow_cache.between["gets"] = lambda: setattr(world.cache, fault, True)
         version = world.slow.replace(world.key, b"second", expires_at=EXPIRY, version=version)
         self.recover(world)
+        world.wall += CACHE_SECONDS
         assert world.slow.get(world.key) == Stored(b"second", version)
 
-    def test_a_deletion_succeeds_and_nothing_is_read_after_recovery(self, world: World, fault: str) -> None:
+    def test_a_deletion_succeeds_and_nothing_is_read_when_the_old_entry_has_had_its_time(
+        self, world: World, fault: str
+    ) -> None:
         world.add()
         setattr(world.cache, fault, True)
         world.tiered.delete(world.key)
         self.recover(world)
-        assert world.read() is None
-
-    def test_other_processes_hear_of_the_deletion_once_this_one_reaches_the_cache(self, world: World) -> None:
-        world.add()
-        world.cache.down = True
-        world.tiered.delete(world.key)
-        self.recover(world)
-        world.tiered.get(new_key())
-        assert world.another().get(world.key) is None
-
-    def test_what_the_cache_has_to_hear_is_kept_while_it_fails_again(self, world: World) -> None:
-        world.add()
-        world.cache.down = True
-        world.tiered.delete(world.key)
-        world.now += 10
-        world.tiered.get(new_key())
-        self.recover(world)
+        world.wall += CACHE_SECONDS
         assert world.read() is None
 
     def fail_once(self, world: World) -> None:
@@ -411,36 +419,111 @@ class TestCacheFailures:
         world.tiered.delete(world.key)
         assert world.another().get(world.key) is None
 
-    def test_an_invalidated_record_is_read_anew_by_other_processes_though_the_cache_has_just_failed(
-        self, world: World
-    ) -> None:
+    def test_other_processes_hear_of_a_tombstone_though_the_cache_has_just_failed(self, world: World) -> None:
         version = world.add()
         self.fail_once(world)
-        version = world.replace(b"second", version)
-        world.tiered.invalidate(world.key)
-        assert world.another().get(world.key) == Stored(b"second", version)
+        version = world.tiered.end(world.key, b"tombstone", expires_at=EXPIRY, version=version)
+        assert world.another().get(world.key) == Stored(b"tombstone", version)
 
-    def test_a_cache_that_cannot_be_told_of_an_invalidation_is_told_later(self, world: World, fault: str) -> None:
+    def test_a_record_that_the_cache_refuses_as_too_large_is_no_failure_of_the_cache(self, world: World) -> None:
+        other, version = new_key(), world.add()
+        world.tiered.add(other, b"other", expires_at=EXPIRY)
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise SessionTooLarge("the cache takes no such record")
+
+        world.cached.cas = refuse  # type: ignore[method-assign]
+        version = world.replace(b"second", version)
+        assert world.read() == Stored(b"second", version)
+        world.durable.down = True
+        assert world.tiered.get(other).data == b"other"
+
+
+class TestAge:
+    """What the cache has is believed for a time only, whatever becomes of the cache, and of who wrote."""
+
+    def stale(self, world: World) -> TieredVersion:
+        """Write something of which the cache does not hear."""
+        return world.replace_durable_only(b"second", world.add())
+
+    def test_an_entry_is_believed_for_so_long(self, world: World) -> None:
+        self.stale(world)
+        world.wall += CACHE_SECONDS - 1
+        assert world.read().data == b"first"
+
+    def test_and_no_longer(self, world: World) -> None:
+        self.stale(world)
+        world.wall += CACHE_SECONDS
+        assert world.read().data == b"second"
+
+    def test_an_entry_that_is_still_right_is_believed_for_another_time(self, world: World) -> None:
+        world.add()
+        world.wall += CACHE_SECONDS
+        world.read()
+        world.wall += CACHE_SECONDS - 1
+        assert world.read_cache_only().data == b"first"
+
+    def test_one_from_a_clock_that_is_ahead_is_not_believed(self, world: World) -> None:
+        self.stale(world)
+        world.wall -= 1
+        assert world.read().data == b"second"
+
+    def test_the_time_is_from_before_the_durable_store_was_read(self, world: World) -> None:
+        world.add()
+        world.evict()
+        world.slow_durable.between["get"] = lambda: setattr(world, "wall", world.wall + 10)
+        version = world.slow.get(world.key).version
+        world.replace_durable_only(b"second", version)
+        world.wall += CACHE_SECONDS - 10
+        assert world.read().data == b"second"
+
+    def test_a_quick_write_does_not_prolong_it(self, world: World) -> None:
         version = world.add()
-        setattr(world.cache, fault, True)
-        version = world.replace(b"second", version)
-        world.tiered.invalidate(world.key)
-        self.recover(world)
-        world.tiered.get(new_key())
-        assert world.another().get(world.key) == Stored(b"second", version)
+        world.wall += CACHE_SECONDS - 1
+        version = world.tiered.put_quick(world.key, b"quick", version)
+        world.replace_durable_only(b"second", version)
+        world.wall += 1
+        assert world.read().data == b"second"
 
-    def test_an_entry_that_the_cache_was_told_of_stays_when_it_is_invalidated(self, world: World) -> None:
-        version = world.replace(b"second", world.add())
-        world.tiered.invalidate(world.key)
-        assert world.read_cache_only() == Stored(b"second", version)
+    def test_a_quick_write_outlives_it_if_nothing_else_was_written(self, world: World) -> None:
+        world.tiered.put_quick(world.key, b"quick", world.add())
+        world.wall += CACHE_SECONDS
+        assert world.read().data == b"quick"
 
-    def test_only_so_much_is_kept_for_a_cache_that_stays_away(self, world: World) -> None:
-        world.cache.down = True
-        for _ in range(MAX_OWED + 10):
-            world.tiered.delete(new_key())
-        self.recover(world)
-        world.tiered.get(new_key())
-        assert world.cached.count_expired(now=EXPIRY) == MAX_OWED + 1  # and that of the reader
+    def test_an_entry_whose_time_was_changed_is_not_believed(self, world: World) -> None:
+        self.stale(world)
+        entry = world.cached.get(world.key).data
+        world.cached.put(world.key, entry[:19] + bytes([entry[19] ^ 32]) + entry[20:], expires_at=EXPIRY)
+        assert world.read().data == b"second"
+
+    def test_an_entry_of_another_key_is_not_believed(self, world: World) -> None:
+        other = new_key()
+        world.add()
+        world.tiered.add(other, b"other", expires_at=EXPIRY)
+        world.cached.put(world.key, world.cached.get(other).data, expires_at=EXPIRY)
+        assert world.read().data == b"first"
+
+    def test_an_entry_signed_with_a_retired_key_is_believed(self, world: World) -> None:
+        self.stale(world)
+        rotated = world.process(world.cache, world.durable, keys=(b"new", b"key"))
+        assert rotated.get(world.key).data == b"first"
+
+    def test_an_entry_signed_with_a_key_of_another_application_is_not_believed(self, world: World) -> None:
+        self.stale(world)
+        assert world.process(world.cache, world.durable, keys=(b"other",)).get(world.key).data == b"second"
+
+    def test_while_the_durable_store_is_down_an_old_entry_is_no_answer(self, world: World) -> None:
+        world.add()
+        world.wall += CACHE_SECONDS
+        with pytest.raises(StoreUnavailable):
+            world.read_cache_only()
+
+    def test_but_it_is_where_the_settings_say_so(self, world: World) -> None:
+        world.add()
+        world.wall += CACHE_SECONDS
+        world.durable.down = True
+        degrading = world.tiered.store.tiers([b"key"], lambda: world.wall, CACHE_SECONDS, degrades=True)
+        assert run(degrading.get(world.key)).data == b"first"
 
 
 class TestDurableFailures:
@@ -508,9 +591,9 @@ class TestDurableFailures:
     def test_clean_up_is_of_the_durable_store(self, world: World) -> None:
         world.durable.down = True
         with pytest.raises(StoreUnavailable):
-            world.tiered.count_expired(now=EXPIRY)
+            world.tiered.store.count_expired(now=EXPIRY)
         with pytest.raises(StoreUnavailable):
-            list(world.tiered.delete_expired(now=EXPIRY))
+            list(world.tiered.store.delete_expired(now=EXPIRY))
 
 
 class TestBreaker:
@@ -535,17 +618,18 @@ class TestBreaker:
     def test_one_caller_tries_it_while_the_others_do_without(self, world: World) -> None:
         calls: list[str] = []
         cache = Interleaved(world.cache)
-        tiered = TieredStore(cache, world.stored, clock=lambda: world.now)
+        tiered = world.process(cache, world.stored)
         world.cache.down = True
         tiered.get(world.key)
         world.cache.down = False
         world.now += 1
 
         def read_meanwhile() -> None:
-            cache.between["get"] = lambda: calls.append("tried too")
+            cache.between["gets"] = lambda: calls.append("tried too")
             tiered.get(world.key)
+            cache.between.clear()
 
-        cache.between["get"] = read_meanwhile
+        cache.between["gets"] = read_meanwhile
         tiered.get(world.key)
         assert calls == []
 
@@ -560,7 +644,7 @@ class TestBreaker:
         assert world.slow.get(world.key).data == b"first"
 
     def test_the_pause_is_the_callers_choice(self, world: World) -> None:
-        tiered = TieredStore(world.cache, world.stored, retry_after=30.0, clock=lambda: world.now)
+        tiered = world.process(world.cache, world.stored, retry_after=30.0)
         version = tiered.add(world.key, b"first", expires_at=EXPIRY)
         world.cache.down = True
         tiered.get(world.key)

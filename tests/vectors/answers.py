@@ -37,7 +37,8 @@ def ring_of(vector: Vector) -> today.Ring:
 
 def derived(vector: Vector) -> Vector:
     ring = ring_of(vector)
-    return {purpose: [[key_id, key.hex()] for key_id, key in today.derived_keys(ring, purpose)] for purpose in PURPOSES}
+    keys = {purpose: [[key_id, key.hex()] for key_id, key in today.derived_keys(ring, purpose)] for purpose in PURPOSES}
+    return keys | {name: [key.hex() for key in secrets] for name, secrets in today.derived_secrets(ring).items()}
 
 
 def label(vector: Vector) -> str:
@@ -130,3 +131,7 @@ def unframed(vector: Vector) -> Any:
         return {**shown(record), "heir": heir and {"expires": heir[0], "sid": hexed(heir[1])}}
 
     return answer(read)
+
+
+def key_of_user(vector: Vector) -> str:
+    return today.key_of_user(ring_of(vector), value_of(vector["user_id"]))

@@ -153,6 +153,8 @@ class Stage:
             self.client: Any = wsgi.client.Client(gaesess.SessionMiddleware(self._wsgi, **self.settings))
         else:
             self.client = asgi.client.Client(gaesess.asgi.SessionMiddleware(self._asgi, **self.settings))
+        for manager in (self.manager, self.client.app.manager):
+            today.set_clock(manager, self.clock)
         self.names |= {"manager": self.manager, "store": self.store}
 
     def play(self, step: Step) -> Step:

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from gaesess import Session, _core, _impl, events
-from gaesess._core import MAX_U32, Token, expanded
+from gaesess import Session, SessionManager, _core, _impl, events
+from gaesess._core import Token, expanded
 from gaesess.keys import Keys, derive
-from gaesess.stored import History, frame, tombstone, unframe
+from gaesess.stored import History, Records, frame, tombstone, unframe
+from gaesess.stores import tiered
 from gaesess.stores._entries import data_of, value_of, version_of
-from gaesess.stores.base import record_key
 from gaesess.stores.memory import MemoryStore
-from gaesess.users import _identity
 
 Ring = dict[str, Any]  # cookie_key, retired_keys, cookie_name, encrypt
 Fields = dict[str, Any]  # flags (their names), expires, issued, revision, sid and payload (bytes)
@@ -69,6 +68,12 @@ def refused(error: BaseException) -> list[str]:
 def derived_keys(ring: Ring, purpose: str) -> list[tuple[int, bytes]]:
     """Return the id and the key that each secret gives for a purpose: "cookie", "record" or "user"."""
     return [(key.id, _unpadded(key.inner)) for key in getattr(_keys(ring), purpose).values()]
+
+
+def derived_secrets(ring: Ring) -> dict[str, list[bytes]]:
+    """Return what each secret gives for the ids of users' records, and for the entries of a cache."""
+    keys = _keys(ring)
+    return {"handle": [key for key, _ in keys.handles], "cache": keys.cache}
 
 
 def _keys(ring: Ring) -> Keys:
@@ -170,16 +175,30 @@ def read_frame(sid: bytes, payload: bytes) -> dict[str, Any]:
 
 
 def key_of_record(expires: int, sid: bytes) -> str:
-    return record_key(expires, sid)
+    config: Any = None  # it has no part in this
+    return Records(config, MemoryStore(), {0: config}).key(Token(0, expires, 0, 0, sid, b""))
 
 
-def sid_of_user(user_id: str | int) -> bytes:
+def sid_of_user(ring: Ring, user_id: str | int) -> bytes:
     """Return what a user's record has in place of a session id."""
-    return _identity(user_id).sid
+    return _user(ring, user_id)[1].sid
 
 
-def key_of_user(user_id: str | int) -> str:
-    return record_key(MAX_U32, sid_of_user(user_id))
+def key_of_user(ring: Ring, user_id: str | int) -> str:
+    records, identity = _user(ring, user_id)
+    return records.key(identity)
+
+
+def _user(ring: Ring, user_id: str | int) -> tuple[Records, Token]:
+    users = SessionManager(**ring, store=MemoryStore(), revocable=True).config.require_users()
+    return users._records, users._identities(user_id)[0]
+
+
+def cache_entry(ring: Ring, key: str, now: int, version: int, data: bytes) -> bytes:
+    """Return what a cache has of a record that the durable store had at that version and time."""
+    (secret, *_), stamp = _keys(ring).cache, tiered._STAMP.pack(now, version)
+    tiers = tiered.TieredStore(MemoryStore(), MemoryStore()).tiers([secret], lambda: now, 0)
+    return tiers._tag(secret, key, stamp, data) + stamp + data
 
 
 def memcached_value(version: int, data: bytes) -> bytes:
@@ -192,6 +211,11 @@ def read_memcached_value(value: bytes) -> tuple[int, bytes]:
 
 
 # -- sessions and stores
+
+
+def set_clock(manager: SessionManager, clock: Callable[[], float]) -> None:
+    """Take the time by which a manager decides whether a store hangs from `clock`."""
+    manager.config.driver.clock = clock
 
 
 def seen(session: Session) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 from vectors import answers, today
 from vectors.answers import Vector
 from vectors.make.forge import SID
-from vectors.notation import hexed, unhexed, value_of
+from vectors.notation import hexed, unhexed, value_of, without
 
 HEIR = "ff*16"
 WRITTEN: list[Vector] = [
@@ -21,16 +21,19 @@ WRITTEN: list[Vector] = [
 ENDED: list[Any] = [None, *({"expires": expires, "sid": HEIR} for expires in (1, 1_800_000_000, 2**32 - 1))]
 BAD_PAYLOADS = {
     "one byte": "01",
-    "the count and the cookie revision, cut short": "00000000",
-    "a write id, cut short": "0100000000" + "a1" * 7,
-    "two writes, one of them there": "0200000000" + "a1" * 8,
-    "255 writes, none of them there": "ff00000000 81a16101",
-    "an heir, cut short": "0000000000 6b49d200" + "ff" * 15,
-    "an heir, with a byte too many": "0000000000 6b49d200" + "ff" * 17,
-    "an heir without a time": "0000000000 00000000" + "ff" * 16,
-    "itself as its heir": f"0000000000 6b49d200 {SID}",
-    "an heir's expiry alone": "0000000000 6b49d200",
+    "the count, the cookie revision and the time, cut short": "0000000000 000000",
+    "a write id, cut short": "0100000000 6b49d200" + "a1" * 7,
+    "two writes, one of them there": "0200000000 6b49d200" + "a1" * 8,
+    "255 writes, none of them there": "ff00000000 6b49d200 81a16101",
+    "an heir, cut short": "0000000000 6b49d200 6b49d200" + "ff" * 15,
+    "an heir, with a byte too many": "0000000000 6b49d200 6b49d200" + "ff" * 17,
+    "an heir without a time": "0000000000 6b49d200 00000000" + "ff" * 16,
+    "itself as its heir": f"0000000000 6b49d200 6b49d200 {SID}",
+    "an heir's expiry alone": "0000000000 6b49d200 6b49d200",
 }
+RING = {"cookie_key": "KEY", "cookie_name": "__Host-gaesess"}
+RINGS = [RING, RING | {"cookie_key": "OLD_KEY"}, RING | {"cookie_name": "gaesess"}, RING | {"encrypt": True}]
+RINGS.append(RING | {"retired_keys": ["OLD_KEY"]})
 USER_IDS = ["'ada'", "''", "1", "-1", "0", "2**70", "'1'", "'\\ud800'", "'ü' * 100"]
 
 
@@ -38,14 +41,19 @@ def content() -> dict[str, Any]:
     framed = [{"ended": False, **vector} for vector in WRITTEN] + [{"ended": True, "heir": heir} for heir in ENDED]
     bad = [{"what": what, "sid": SID, "payload": payload} for what, payload in BAD_PAYLOADS.items()]
     keys = [
-        {"expires": expires, "sid": sid} for expires in (1, 1_800_000_000, 2**32 - 1) for sid in (SID, HEIR, "00*16")
+        {"expires": expires, "sid": sid}
+        for expires in (1, 1_800_000_000, 2**32 - 3601, 2**32 - 3600, 2**32 - 1)
+        for sid in (SID, HEIR, "00*16")
     ]
+    users = [RING | {"user_id": user_id} for user_id in USER_IDS] + [ring | {"user_id": "'ada'"} for ring in RINGS[1:]]
     return {
         "about": "Payloads of the tokens in records; the keys of records; and what memcached stores under such a key.",
+        "names": {name: value_of(name) for name in ("KEY", "OLD_KEY")},
+        "defaults": RING,
         "payloads": [{"sid": SID, **vector, "payload": answers.framed(vector)} for vector in framed],
         "refused": [vector | answers.unframed(vector) for vector in bad],
         "keys of sessions": [vector | {"key": key_of_session(vector)} for vector in keys],
-        "keys of users": [{"user_id": user_id, "key": today.key_of_user(value_of(user_id))} for user_id in USER_IDS],
+        "keys of users": [without(RING, vector | {"key": answers.key_of_user(vector)}) for vector in users],
         "in memcached": [
             {"version": version, "data": "5a", "value": hexed(today.memcached_value(version, b"Z"))}
             for version in (0, 1, 2**62 - 1, 2**64 - 1)

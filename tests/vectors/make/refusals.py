@@ -8,7 +8,7 @@ from typing import Any
 
 from clock import NOW
 from vectors import today
-from vectors.answers import Vector
+from vectors.answers import Vector, ring_of
 from vectors.make.forge import SID, forged
 from vectors.make.tokens import DEFLATED, ENDLESS, TOKEN
 from vectors.notation import hexed, unhexed
@@ -22,8 +22,10 @@ DATA = "81a16101"
 RECORD = COOKIE | {"purpose": "record", "flags": "RECORDED", "payload": f"0100000001 {'a1' * 8} {DATA}"}
 ENDED = RECORD | {"payload": "0000000000"}
 OTHER_SID = "ff*16"
+KEPT_UNTIL = EXPIRES + 3600
 KEY_OF_RECORD = today.key_of_record(EXPIRES, unhexed(SID))
-USER = today.key_of_user("ada")
+RING = ring_of(TOKEN)
+USER = today.key_of_user(RING, "ada")
 BOUND = f"82a16101 ac{b'gaesess.user'.hex()} 93c70002a361646100"  # {"a": 1, "gaesess.user": ("ada", 0)}
 BADLY_BOUND = BOUND[:-2] + "c0"  # ("ada", None)
 RETIRED = "retired_keys=[(OLD_KEY, datetime.fromtimestamp({}, timezone.utc))]"
@@ -121,12 +123,13 @@ def records() -> Iterator[Vector]:
         "no data": forged(RECORD | {"payload": f"0100000001 {'a1' * 8}"}),
     }
     for what, record in stored.items():
-        in_store = {KEY_OF_RECORD: [EXPIRES, hexed(record)]}
+        in_store = {KEY_OF_RECORD: [KEPT_UNTIL, hexed(record)]}
         settings = "retired_keys=[OLD_KEY]"
         yield vector(f"a pointer to a record: {what}", POINTER, settings, "memory", records=in_store)
     for what in ("garbage", "older than the cookie"):
-        in_cache = {f"cache {KEY_OF_RECORD}": [EXPIRES, hexed(bytes(7) + b"\1" + stored[what])]}
-        in_both = in_cache | {f"durable {KEY_OF_RECORD}": [EXPIRES, hexed(good)]}
+        entry = today.cache_entry(RING, KEY_OF_RECORD, NOW, 1, stored[what])
+        in_cache = {f"cache {KEY_OF_RECORD}": [KEPT_UNTIL, hexed(entry)]}
+        in_both = in_cache | {f"durable {KEY_OF_RECORD}": [KEPT_UNTIL, hexed(good)]}
         yield vector(f"in the cache a record: {what}", POINTER, store="tiered", records=in_cache)
         yield vector(
             f"in the cache a record: {what}; but a good one behind it", POINTER, store="tiered", records=in_both
@@ -139,7 +142,7 @@ def revocable() -> Iterator[Vector]:
     pointed = forged(RECORD | {"payload": RECORD["payload"].replace(DATA, BOUND)})
 
     def in_store(**records: bytes) -> Vector:
-        keys = {"session": (KEY_OF_RECORD, EXPIRES), "user": (USER, 2**32 - 1)}
+        keys = {"session": (KEY_OF_RECORD, KEPT_UNTIL), "user": (USER, 2**32 - 1)}
         return {keys[name][0]: [keys[name][1], hexed(record)] for name, record in records.items()}
 
     cases: list[tuple[str, Vector, Vector]] = [
@@ -165,5 +168,5 @@ def user_record(generation: int, kept: str | None) -> bytes:
     """Return the record of the user "ada", with no sessions."""
     kept_packed = "c0" if kept is None else f"c410{kept}"
     payload = f"0100000000 {'a1' * 8} 81a475736572 94c70002 {generation:02x} {kept_packed} 91c70002"
-    sid = today.sid_of_user("ada").hex()
+    sid = today.sid_of_user(RING, "ada").hex()
     return forged(RECORD | {"purpose": "user", "expires": 2**32 - 1, "sid": sid, "payload": payload})
