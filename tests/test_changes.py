@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gaesess import Session, SessionManager, _impl, generate_key
 from gaesess._core import RECORDED, WRITTEN, Token
 from gaesess.errors import StoreUnavailable
-from gaesess.stored import MAX_TRIES, REMEMBERED_WRITES, RETRY_SECONDS, History, Record, rebase
+from gaesess.stored import MAX_TRIES, REMEMBERED_WRITES, SAVE_SECONDS, History, Record, rebase
 from gaesess.stores.base import Version
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -588,5 +588,5 @@ def test_an_attempt_that_took_long_is_not_made_again() -> None:
     """The store hangs, and the client waits."""
     store = Unwritable()
     with pytest.raises(StoreUnavailable, match="no quorum"):
-        unwritable_session(store, lambda: store.tries * RETRY_SECONDS).save()
+        unwritable_session(store, lambda: store.tries * SAVE_SECONDS).save()
     assert store.tries == 1

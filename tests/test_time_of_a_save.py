@@ -141,7 +141,7 @@ def test_when_others_win_for_as_long_as_a_client_waits_it_is_an_outage(
 
 def test_a_failure_that_took_long_is_an_outage_at_once(store: Noted, seconds: Seconds, browser: Browser) -> None:
     def hang() -> None:
-        seconds.time += RETRY_SECONDS
+        seconds.time += SAVE_SECONDS
         raise StoreUnavailable("no answer in time")
 
     late = browser.send()

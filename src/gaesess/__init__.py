@@ -12,6 +12,7 @@ from gaesess.errors import (
     SessionDataLoss,
     SessionTerminated,
     SessionTooLarge,
+    StoreBusy,
     StoreError,
     StoreUnavailable,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "SessionTerminated",
     "SessionTooLarge",
     "State",
+    "StoreBusy",
     "StoreError",
     "StoreUnavailable",
     "delete_expired_sessions",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 0.25  # a failure that took longer is not tried again: the store hangs, and the client waits
+RETRY_SECONDS = 0.25  # after which a failed call has hung, and what a request has read may be outdated
 MAX_WAIT_SECONDS = 5.0  # longer than a hundred writes take, and no client waits much longer
 
 

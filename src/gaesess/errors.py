@@ -51,6 +51,10 @@ class StoreUnavailable(StoreError):
     """The store could not answer, or could not confirm a write: it is down, unreachable, too slow or contended."""
 
 
+class StoreBusy(StoreUnavailable):
+    """Nothing was written: others have held the store's lock for as long as its timeout. Do not wait once more."""
+
+
 class SessionDataLoss(StoreUnavailable):
     """The store has lost what a client was told was saved: it was restored from a backup, emptied, or tampered with.
 

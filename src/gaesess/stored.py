@@ -28,6 +28,7 @@ from gaesess.errors import (
     SessionDataLoss,
     SessionTerminated,
     SessionTooLarge,
+    StoreBusy,
     StoreError,
     StoreUnavailable,
 )
@@ -46,7 +47,7 @@ BURST_SECONDS = 10  # after which it is none any more
 MAX_TRIES = 3  # of a write whose outcome is not known
 MAX_REPLAYS = 100  # as many requests as an HTTP/2 connection may have at once (RFC 9113 section 6.5.2): each wins once
 MAX_HEIRS = 16  # sign-ins that overlap, each with a new id of its own
-SAVE_SECONDS = 5.0  # for which other requests may win: no client waits much longer
+SAVE_SECONDS = 5.0  # for which other requests may win, and after which no failed call is repeated
 BACK_OFF_SECONDS = 0.002  # at most, for each conflict, up to 16 ms: who waits longer than others write never wins
 OVERLAP_SECONDS = 60  # after a migration from another library, for requests on their way with its old cookie
 
@@ -364,8 +365,8 @@ async def end(records: Records, token: Token, version: Version | None = None, ov
             return
         except (KeyExists, Conflict, Gone):
             pass
-        except StoreUnavailable:
-            if attempt or _has_hung(records.config, began):
+        except StoreUnavailable as error:
+            if attempt or _is_final(records.config, error, began):
                 raise
     raise StoreUnavailable(f"the session changed {MAX_REPLAYS} times while it was to be terminated")
 
@@ -385,7 +386,7 @@ async def hand_on(records: Records, old: Token, version: Version | None, heir: T
             await records.bury(old, version, *heirs)
             return
         except StoreError as error:
-            if isinstance(error, StoreUnavailable) and _has_hung(records.config, began):
+            if isinstance(error, StoreUnavailable) and _is_final(records.config, error, began):
                 raise
             record, version = await records.look(old)
             if record is None or not record.ended:
@@ -416,9 +417,9 @@ async def may_migrate(records: Records, old: Token) -> bool:
     return heir is None or not heir.ended
 
 
-def _has_hung(config: SessionConfig, began: float) -> bool:
-    """Return whether a failed call took so long that another one would double the client's wait."""
-    return config.driver.clock() - began >= RETRY_SECONDS
+def _is_final(config: SessionConfig, error: StoreUnavailable, began: float) -> bool:
+    """Return whether there is no use, or no time, to query the store again after a call that failed."""
+    return isinstance(error, StoreBusy) or config.driver.clock() - began >= SAVE_SECONDS
 
 
 # -- saving
@@ -515,11 +516,11 @@ async def _write(records: Records, draft: Draft, payload: bytes | None, began: f
             if driver.clock() - began > SAVE_SECONDS:
                 message = f"other requests have written to the session for {SAVE_SECONDS} seconds"
                 raise StoreUnavailable(message) from None
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             draft.attempts[write_id] = token
             failures += 1
             try:
-                if _has_hung(config, began):
+                if _is_final(config, error, began):
                     raise
                 if await _catch_up(records, draft, write_id, unknown=True):
                     return

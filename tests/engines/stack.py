@@ -59,7 +59,8 @@ class Stack:
         self.cache = CountedMemcache(memcached, timeout=cache_seconds)
         self.durable = DatastoreStore(client, timeout=PATIENCE)
         self.store = TieredStore(self.cache, self.durable, clock=clock)
-        settings = {"cookie_key": generate_key(), "store": self.store}
+        self.later = 0  # seconds by which the clock of the application is ahead
+        settings = {"cookie_key": generate_key(), "store": self.store, "clock": lambda: time.time() + self.later}
         self.app = SessionMiddleware(application, **settings)
         self.degrading = SessionMiddleware(application, **settings, outage="degrade")
         self.durable._heeds_base_version()  # asked here, so that no fault meets that question

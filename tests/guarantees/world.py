@@ -44,7 +44,8 @@ class Driver(Threads):
     """Runs requests that take turns by greenlets, in one thread, which therefore must not wait."""
 
     def __init__(self, store: object, clock: Callable[[], float]) -> None:
-        super().__init__(1, store, clock=clock)
+        super().__init__(1, store)
+        self.clock = clock
         self._inside: dict[Any, int] = {}
 
     def turn(self, name: Any) -> Any:

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from browser import Browser, with_session
 
-from gaesess import Conflict, SessionDataLoss, StoreUnavailable
+from gaesess import Conflict, SessionDataLoss, StoreBusy, StoreUnavailable
 from gaesess.drivers import RETRY_SECONDS
 from gaesess.stored import BURST_WRITES
 from gaesess.stores.tiered import CACHE_SECONDS
@@ -448,6 +448,23 @@ def test_record_of_another_session_is_no_session(make_manager, store):
     records[first], records[second] = records[second], records[first]
     assert ada.data() == {}
     assert eve.data() == {}
+
+
+@pytest.mark.parametrize("verb", ["increment", "regenerate_id", "terminate"])
+def test_a_store_that_others_have_locked_for_as_long_as_it_waits_is_waited_for_once(
+    browser, engines, monkeypatch, verb
+):
+    calls = []
+
+    def busy(*arguments, **options):
+        calls.append(arguments)
+        raise StoreBusy("the file is locked")
+
+    monkeypatch.setattr(engines.durable, "replace", busy)
+    monkeypatch.setattr(engines.durable, "add", busy)
+    with pytest.raises(StoreBusy), browser.request() as session:
+        getattr(session, verb)(*(["n"] if verb == "increment" else []))
+    assert len(calls) == 1
 
 
 def test_contention_that_does_not_end_is_an_outage(browser, engines, clock, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from browser import with_session
 
 from gaesess import SessionTooLarge, StoreUnavailable, _impl, events
-from gaesess.stored import BACK_OFF_SECONDS, RETRY_SECONDS, SAVE_SECONDS
+from gaesess.stored import BACK_OFF_SECONDS, SAVE_SECONDS
 from gaesess.stores.base import MAX_RECORD_BYTES
 
 BIG = "x" * 5000
@@ -113,7 +113,7 @@ class TestRetries:
 
     def test_a_failure_that_was_quick_is_tried_again(self, browser, durable, driver, monkeypatch):
         def quick(write):
-            driver.now += RETRY_SECONDS - 0.01
+            driver.now += SAVE_SECONDS - 0.01
             raise StoreUnavailable("no answer")
 
         on_replace(durable, monkeypatch, quick)
@@ -123,7 +123,7 @@ class TestRetries:
 
     def test_one_that_took_long_is_not(self, browser, durable, driver, monkeypatch):
         def slow(write):
-            driver.now += RETRY_SECONDS
+            driver.now += SAVE_SECONDS
             raise StoreUnavailable("no answer")
 
         left = on_replace(durable, monkeypatch, slow, lost_on_the_way)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gaesess.errors import Conflict, StoreUnavailable
+from gaesess.errors import Conflict, StoreBusy, StoreUnavailable
 from gaesess.stores.base import Stored
 from gaesess.stores.sqlite import SQLiteStore, _writing
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
@@ -208,7 +208,7 @@ def test_a_file_that_has_gone_is_an_outage_and_not_a_miss(path: Path, store: SQL
 def test_a_write_that_waits_too_long_for_another_is_an_outage(path: Path, store: SQLiteStore) -> None:
     key, impatient, writer = new_key(), SQLiteStore(path, timeout=0.01), sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailable, match="locked"):
+    with pytest.raises(StoreBusy, match="locked"):
         impatient.add(key, b"data", expires_at=EXPIRY)
     writer.close()
     impatient.close()
@@ -263,7 +263,7 @@ def writing(path: Path) -> Iterator[threading.Event]:
 
 def test_a_write_that_waits_too_long_for_another_thread_is_an_outage(path: Path, store: SQLiteStore) -> None:
     impatient = SQLiteStore(path, timeout=0.01)
-    with writing(path), pytest.raises(StoreUnavailable, match="other threads of this process write"):
+    with writing(path), pytest.raises(StoreBusy, match="other threads of this process write"):
         impatient.add(new_key(), b"data", expires_at=EXPIRY)
     assert impatient.get(new_key()) is None
     impatient.close()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, StoreBusy, StoreUnavailable
 from gaesess.stores._pool import Pool
 from gaesess.stores.base import Store, Stored
 
@@ -127,7 +127,7 @@ class SQLiteStore(Store):
         if not turn.acquire(blocking=False):
             deadline = time.monotonic() + self._timeout
             if not turn.acquire(timeout=self._timeout):
-                raise StoreUnavailable(
+                raise StoreBusy(
                     f"SQLite file {self._path} cannot be used: other threads of this process write to it for more than"
                     f" {self._timeout} seconds"
                 )
@@ -152,7 +152,8 @@ class SQLiteStore(Store):
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.DatabaseError as error:
-            raise StoreUnavailable(f"SQLite file {self._path} cannot be used: {error}") from error
+            kind = StoreBusy if "is locked" in str(error) else StoreUnavailable
+            raise kind(f"SQLite file {self._path} cannot be used: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
