@@ -34,7 +34,7 @@ async def entered(turn):
 
 
 class Held:
-    """A turn that another thread holds until it is told to let go."""
+    """A turn that another thread holds until `let_go`."""
 
     def __init__(self, driver, name):
         self._turn = driver.turn(name)

@@ -273,11 +273,7 @@ class Records:
         Raises KeyExists, Conflict or Gone as the store does.
         """
         key, data = self.key(token), self._sealed(token, frame(token.payload, history))
-        try:
-            return await self._ask(_put(self._store, key, data, _kept_until(token), version))
-        finally:  # it may have landed also if it failed
-            if version is None:  # cookies from before are outdated
-                self.config.forget(token.sid)
+        return await self._ask(_put(self._store, key, data, _kept_until(token), version))
 
     async def write_quick(self, token: Token, version: Version | None, history: History) -> Version | None:
         """Write to the cache alone, if there is one in front of a durable store; return the version, or None."""
@@ -474,13 +470,17 @@ async def _place(config: SessionConfig, draft: Draft, payload: bytes | None, per
         raise SessionTooLarge(
             f"the session has {len(payload)} bytes, its cookie holds {config.cookie_bytes}, and there is no store="
         )
-    began = config.driver.clock()
-    async with config.driver.turn(draft.token.sid) as waited:
-        # If others have probably written meanwhile, read first: a conflict costs more. And if a write is sent twice on
-        # the way, only its id in the record shows that it has landed, and later writes push that out.
-        is_late = draft.history and (waited or config.driver.clock() - draft.known_at > RETRY_SECONDS)
-        if not (is_late and await _catch_up(config.records, draft)):
-            await _write(config.records, draft, None if is_late else payload, began)
+    began, was_in_cookie = config.driver.clock(), not draft.history
+    try:
+        async with config.driver.turn(draft.token.sid) as waited:
+            # If others have probably written meanwhile, read first: a conflict costs more. And if a write is sent twice
+            # on the way, only its id in the record shows that it has landed, and later writes push that out.
+            is_late = draft.history and (waited or config.driver.clock() - draft.known_at > RETRY_SECONDS)
+            if not (is_late and await _catch_up(config.records, draft)):
+                await _write(config.records, draft, None if is_late else payload, began)
+    finally:  # it may have landed also if it failed
+        if was_in_cookie:  # cookies from before are outdated
+            config.forget(draft.token.sid)
     draft.known_at = config.driver.clock()
     if not config.fits(draft.token.payload):
         draft.token = draft.token._replace(flags=draft.token.flags | POINTER)

@@ -96,7 +96,7 @@ def commute(one: Token, other: Token) -> bool:
 
 @lru_cache(4)
 def start_of(case: Case) -> Start:
-    """Return what there is at the start of a case."""
+    """Return the state at the start of a case."""
     return Start(case)
 
 

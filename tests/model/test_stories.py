@@ -37,6 +37,9 @@ STORIES = {
     "a process that moves a session forgets its cookie if the reply is lost too": (
         "grow|read@cookie durable,revocable,1p A A:twice A B"
     ),
+    "a process that moves a session forgets its cookie if the write lands late too": (
+        "grow|bind@cookie durable,revocable,1p A A:late B B B B land:0 A"
+    ),
     "a reader who is overtaken fills no cache": "terminate|read@store tiered,2p A A B A:fail A A A B B A A A B",
     "a sign-out of a user is not asked of the cache": "revoke_user|read@cookie tiered,revocable,2p A A A B B B B",
     "a new id does not sign in again": "regenerate|revoke_user@store durable,revocable,2p A A A B B A A A A",

@@ -57,7 +57,7 @@ def main() -> int:
     options.add_argument("--writes", type=int, default=500, help="of each kind by each of 8 (default: %(default)s)")
     options.add_argument("--seed", type=int, default=1, help="of what users do, and of the order of the faults")
     chosen = options.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is told to end stops its servers first
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM stops the servers first
     diary = Diary()
     with ExitStack() as stack:
         directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4)]

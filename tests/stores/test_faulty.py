@@ -1,4 +1,4 @@
-"""FaultyStore: it passes everything on, until it is told to fail."""
+"""FaultyStore: it passes everything on, and fails on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For your tests: the contracts of stores and of caches, synchronous or not, and a store that fails when it is told to.
+"""For your tests: the contracts of stores and of caches, synchronous or not, and a store that fails on demand.
 
 It needs pytest, which gaesess itself does not.
 """

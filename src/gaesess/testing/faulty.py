@@ -1,4 +1,4 @@
-"""A store that fails when it is told to."""
+"""A store that fails on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class FaultyStore:
-    """Passes everything on to a store or a cache, until it is told to fail.
+    """Passes everything on to a store or a cache, and fails on demand.
 
     While `down` is true every call raises StoreUnavailable and does nothing. While `deaf` is true every call does its
     work and raises StoreUnavailable then, as if the reply were lost. While `resends` is true every write is sent
