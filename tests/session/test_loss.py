@@ -96,14 +96,6 @@ def test_a_store_set_back_and_written_since_is_a_loss_to_a_request_that_began_be
         late.commit()
 
 
-def test_a_sign_in_begins_a_new_session_in_the_place_of_a_lost_one(browser, engines):
-    restore(engines, {})
-    with browser.request() as session:
-        session.regenerate_id()
-        session["name"] = "ada"
-    assert browser.data() == {"name": "ada"}
-
-
 def test_the_lost_session_does_not_come_back_when_its_store_is_repaired(browser, engines):
     backup, lost = backup_of(engines), browser.copy()
     restore(engines, {})
@@ -112,27 +104,3 @@ def test_the_lost_session_does_not_come_back_when_its_store_is_repaired(browser,
     engines.durable.store._records.update({**backup, **engines.durable.store._records})
     engines.forget()
     assert lost.data() == {}
-
-
-@pytest.fixture
-def restarting(make_manager, engines):
-    """The same, where a lost session begins again."""
-    return with_session(make_manager(store=engines.store, on_data_loss="restart"), filler=BIG, n=1)
-
-
-def test_by_the_settings_a_lost_session_is_no_session(restarting, engines):
-    restore(engines, {})
-    assert not restarting.send().is_active()
-
-
-def test_and_the_first_write_begins_another(restarting, engines):
-    restore(engines, {})
-    with restarting.request() as session:
-        session["name"] = "ada"
-    assert restarting.data() == {"name": "ada"}
-
-
-def test_an_outage_is_no_loss(restarting, engines):
-    engines.durable.down = engines.cache.down = True
-    with pytest.raises(StoreUnavailable):
-        restarting.send().is_active()
