@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from gaesess import Session, SessionManager, _impl, generate_key
 from gaesess._core import RECORDED, WRITTEN, Token
 from gaesess.errors import StoreUnavailable
-from gaesess.stored import MAX_TRIES, REMEMBERED_WRITES, SAVE_SECONDS, History, Record, rebase
+from gaesess.merging import rebase
+from gaesess.records import REMEMBERED_WRITES, SAVE_SECONDS, History, Record
+from gaesess.saving import MAX_TRIES
 from gaesess.stores.base import Version
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore

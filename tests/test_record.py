@@ -6,7 +6,7 @@ import pytest
 
 from gaesess._core import Token
 from gaesess.errors import MalformedToken
-from gaesess.stored import BURST_SECONDS, BURST_WRITES, REMEMBERED_WRITES, History, frame, tombstone, unframe
+from gaesess.records import BURST_SECONDS, BURST_WRITES, REMEMBERED_WRITES, History, frame, tombstone, unframe
 
 TOKEN = Token(0, 1_800_000_060, 1_800_000_000, 2, bytes(range(16)), b"")
 HEIR = TOKEN._replace(sid=bytes(range(1, 17)))

@@ -8,8 +8,9 @@ import pytest
 from browser import Browser, with_session
 
 from gaesess import SessionManager, SessionTooLarge, StoreUnavailable, generate_key
+from gaesess.drivers import RETRY_SECONDS
 from gaesess.errors import Conflict
-from gaesess.stored import BURST_WRITES, RETRY_SECONDS, SAVE_SECONDS
+from gaesess.records import BURST_WRITES, SAVE_SECONDS
 from gaesess.stores.base import Version
 from gaesess.stores.memory import MemoryStore
 

@@ -21,7 +21,7 @@ from gaesess._core import (
 from gaesess.cookies import cookie_attributes
 from gaesess.drivers import Loop, Threads
 from gaesess.keys import Keys, RetiredKey, derive
-from gaesess.stored import Records, as_tiered
+from gaesess.records import Records, as_tiered
 from gaesess.stores.base import MAX_RECORD_BYTES, AsyncStore, Store, has_calls, is_async
 from gaesess.users import CHECKED_SECONDS, Users
 

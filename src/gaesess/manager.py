@@ -11,10 +11,10 @@ from gaesess import _impl
 from gaesess._core import POINTER, RECORDED, SECURE, CookieAttributes, Token
 from gaesess.config import POSITIONAL, SETTINGS, SessionConfig, near
 from gaesess.drivers import Threads
+from gaesess.ending import end
 from gaesess.errors import InvalidToken
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session
-from gaesess.stored import end
 from gaesess.users import UserId, UserSession
 
 if TYPE_CHECKING:

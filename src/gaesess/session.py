@@ -34,6 +34,7 @@ from gaesess._core import (
     Token,
 )
 from gaesess.drivers import Threads
+from gaesess.ending import end
 from gaesess.errors import (
     InvalidToken,
     SessionDataLoss,
@@ -41,8 +42,10 @@ from gaesess.errors import (
     SessionTooLarge,
     StoreUnavailable,
 )
+from gaesess.merging import changed_keys
 from gaesess.pickling import refuse_session
-from gaesess.stored import CONVERTED, UNRELATED, Draft, History, Identity, Record, changed_keys, end, save
+from gaesess.records import History, Record
+from gaesess.saving import CONVERTED, UNRELATED, Draft, Identity, save
 from gaesess.users import USER_KEY, Binding, UserId, checked, rebound
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gaesess import _impl, events
 from gaesess._core import MAX_U32, RECORDED, SECURE, SID_BYTES, Token
 from gaesess.errors import Conflict, Gone, KeyExists, MalformedToken, RecordGone, StoreUnavailable
-from gaesess.stored import MAX_REPLAYS, History, Record, Records
+from gaesess.records import MAX_REPLAYS, History, Record, Records
 from gaesess.stores.base import Stored
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from guarantees.world import World, token_of
 
 from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable
 from gaesess._core import POINTER, format_sid
-from gaesess.stored import SAVE_SECONDS
+from gaesess.records import SAVE_SECONDS
 
 
 class Request:

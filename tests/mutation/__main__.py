@@ -29,7 +29,10 @@ SLOWER = [
 ]
 # The tests of each module, the fast and telling ones first: a mutant is done with at the first that fails.
 TESTS = {
-    "stored.py": ["tests/test_record.py", *QUICK, *SLOWER],
+    "records.py": ["tests/test_record.py", *QUICK, *SLOWER],
+    "saving.py": [*QUICK, "tests/test_changes.py", "tests/test_time_of_a_save.py", *SLOWER],
+    "merging.py": ["tests/test_changes.py", *QUICK, *SLOWER],
+    "ending.py": [*QUICK, *SLOWER],
     "users.py": ["tests/revocation", SESSION.format("sign_ins"), "tests/test_events.py"],
     "drivers.py": [SESSION.format("turns"), "tests/test_timeouts.py", "tests/stores/test_async.py", ASYNC, *QUICK],
     "stores/tiered.py": ["tests/stores/test_tiered_entries.py", "tests/stores/test_tiered.py", *SLOWER],

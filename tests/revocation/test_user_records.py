@@ -5,7 +5,7 @@ from browser import Browser
 
 from gaesess import _impl
 from gaesess.drivers import run
-from gaesess.stored import History
+from gaesess.records import History
 
 
 def put(manager, user_id, payload):

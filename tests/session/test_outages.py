@@ -8,7 +8,7 @@ from browser import Browser, with_session
 
 from gaesess import Conflict, SessionDataLoss, StoreBusy, StoreUnavailable
 from gaesess.drivers import RETRY_SECONDS
-from gaesess.stored import BURST_WRITES
+from gaesess.records import BURST_WRITES
 from gaesess.stores.tiered import CACHE_SECONDS
 from gaesess.users import CHECKED_SECONDS
 

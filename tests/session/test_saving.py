@@ -4,7 +4,8 @@ import pytest
 from browser import with_session
 
 from gaesess import SessionTooLarge, StoreUnavailable, _impl, events
-from gaesess.stored import BACK_OFF_SECONDS, SAVE_SECONDS
+from gaesess.records import SAVE_SECONDS
+from gaesess.saving import BACK_OFF_SECONDS
 from gaesess.stores.base import MAX_RECORD_BYTES
 
 BIG = "x" * 5000

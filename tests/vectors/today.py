@@ -17,7 +17,7 @@ from unittest.mock import patch
 from gaesess import Session, SessionManager, _core, _impl, events
 from gaesess._core import Token, expanded
 from gaesess.keys import Keys, derive
-from gaesess.stored import History, Records, frame, tombstone, unframe
+from gaesess.records import History, Records, frame, tombstone, unframe
 from gaesess.stores import tiered
 from gaesess.stores._entries import data_of, value_of, version_of
 from gaesess.stores.memory import MemoryStore

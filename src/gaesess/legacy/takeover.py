@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from gaesess import _impl, events
 from gaesess._core import SECURE, CookieAttributes, Token
 from gaesess.cookies import cookie_attributes
+from gaesess.ending import may_migrate
 from gaesess.errors import ExpiredToken, InvalidToken, RecordGone, SessionTooLarge
 from gaesess.legacy.reader import OldSession, Reader, leave_out
-from gaesess.stored import may_migrate
 
 if TYPE_CHECKING:
     from gaesess.config import SessionConfig
