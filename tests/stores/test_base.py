@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from gaesess.stores.base import Store, Stored
+import re
+from decimal import Decimal
+
+import pytest
+
+from gaesess.stores.base import MAX_SECONDS, Store, Stored, checked_seconds
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.sqlite import SQLiteStore
 from gaesess.testing import FaultyStore
@@ -31,3 +36,19 @@ def test_only_a_class_that_says_so_itself_reads_at_once() -> None:
     assert reads_at_once(SQLiteStore)
     assert reads_at_once(MemoryStore)
     assert not any(reads_at_once(kind) for kind in (Store, SlowStore, FaultyStore))
+
+
+@pytest.mark.parametrize("value", [0.001, 5, 0.5, MAX_SECONDS])
+def test_seconds_are_a_float_as_they_were_given(value: float) -> None:
+    seconds = checked_seconds("timeout", value)
+    assert (type(seconds), seconds) == (float, value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, float("nan"), float("inf"), -float("inf"), 1e300, 10**400, None, True, False, "5", b"5", Decimal(5), [5]],
+)
+def test_what_is_no_time_to_wait_is_refused(value: object) -> None:
+    expected = f"timeout must be a number of seconds above 0, got {value!r}; the longest is 86,400"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        checked_seconds("timeout", value)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 MAX_RECORD_BYTES = 1_000_000  # of data: memcached takes items of 1 MiB, Datastore properties of 1,048,487 bytes
 CO_COROUTINE = 0x80  # inspect.CO_COROUTINE; to import inspect takes some milliseconds
+MAX_SECONDS = 86_400  # of a timeout: SQLite, for one, takes some of the longer ones for 0
 CLOCK_MARGIN = 3600  # seconds for which a record outlives its session: a cleanup's host may have a clock that is ahead
 SHARDS = tuple(f"{number:02x}" for number in range(256))  # docs/explanation/scale.md tells why so many
 
@@ -39,6 +40,16 @@ def expired_key_ranges(now: int) -> Iterator[tuple[str, str]]:
     """Yield, shard by shard, the half-open range of keys whose expiry (Unix seconds) is not after `now`."""
     for shard in SHARDS:
         yield f"{shard}{0:010d}", f"{shard}{now + 1:010d}"
+
+
+def checked_seconds(name: str, value: object) -> float:
+    """Return the seconds of an argument such as `timeout`. Raises ValueError for what is no time that a call can wait.
+
+    A store checks it when it is made: a wrong timeout would fail, or wait forever, only in an outage.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS:
+        return float(value)
+    raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}; the longest is {MAX_SECONDS:,}")
 
 
 class Stored(NamedTuple):
