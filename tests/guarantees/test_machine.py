@@ -10,7 +10,7 @@ from itertools import product
 from browser import Browser
 from guarantees.request import Request
 from guarantees.tasks import FAULTS
-from guarantees.world import PROCESSES, World
+from guarantees.world import DISTURBANCES, PROCESSES, World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -121,25 +121,7 @@ class Sessions(RuleBasedStateMachine):
         browser, lines = self.answers.pop(choice % len(self.answers))
         browser.take(lines)
 
-    @rule(
-        event=st.sampled_from(
-            [
-                "cache down",
-                "durable down",
-                "all up",
-                "land",
-                "evict",
-                "restart",
-                "poison",
-                "replay",
-                "forge a time",
-                "process exits",
-                "time passes",
-                "clock is set back",
-            ]
-        ),
-        choice=choices,
-    )
+    @rule(event=st.sampled_from([*DISTURBANCES, "poison", "process exits"]), choice=choices)
     def disturb(self, event, choice):
         if self.calm and (self.at_work or event not in ("evict", "restart", "time passes", "clock is set back")):
             return

@@ -7,7 +7,7 @@ and who has but a copy writes where the session is in the store. Who only reads 
 from browser import Browser
 from guarantees.request import Request
 from guarantees.test_machine import EXAMPLES, choices, processes, schedules, scripts
-from guarantees.world import World, token_of
+from guarantees.world import DISTURBANCES, World, token_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -80,23 +80,7 @@ class MovingSessions(RuleBasedStateMachine):
             if self.at_work:
                 self.at_work[choice % len(self.at_work)].task.step(fault)
 
-    @rule(
-        event=st.sampled_from(
-            [
-                "cache down",
-                "durable down",
-                "all up",
-                "land",
-                "evict",
-                "restart",
-                "replay",
-                "forge a time",
-                "time passes",
-                "clock is set back",
-            ]
-        ),
-        choice=choices,
-    )
+    @rule(event=st.sampled_from(DISTURBANCES), choice=choices)
     def disturb(self, event, choice):
         self.world.cache.sound &= not any(not request.task.done for request in self.at_work)
         self.world.disturb(event, choice)

@@ -18,6 +18,18 @@ from gaesess.stores.tiered import TAG_BYTES, TieredStore
 
 PROCESSES = 2
 CACHE_SECONDS = 5  # for which an entry of the cache is believed
+DISTURBANCES = (  # of every world; that of test_machine has two more
+    "cache down",
+    "durable down",
+    "all up",
+    "land",
+    "evict",
+    "restart",
+    "replay",
+    "forge a time",
+    "time passes",
+    "clock is set back",
+)
 
 
 class DurableMemory(MemoryStore):
