@@ -28,6 +28,7 @@ OWN = {
     "gaesess.legacy.datastore": NDB,
     "gaesess.ndb_values": NDB,
     "gaesess.stores._datastore_calls": NDB,
+    "gaesess.stores._datastore_client": NDB,
     "gaesess.stores.appengine": {"google.appengine"},
     "gaesess.stores.datastore": NDB,
     "gaesess.stores.memcache": {"pymemcache"},

@@ -13,6 +13,7 @@ from google.appengine.runtime import apiproxy_errors
 from google.cloud import ndb
 
 from gaesess import StoreUnavailable
+from gaesess.errors import MalformedToken
 from gaesess.legacy import appengine
 from gaesess.legacy.datastore import DatastoreSource
 
@@ -91,9 +92,37 @@ def test_a_transaction_of_the_application_plays_no_part(app_engine):
     assert db.run_in_transaction(lambda: appengine.DatastoreSource().get(SID)) == PICKLE
 
 
-def test_an_entity_without_data_is_none(app_engine):
-    SessionModel(key_name=OTHER).put()
-    assert appengine.DatastoreSource().get(OTHER) is None
+@pytest.mark.parametrize("values", [{}, {"pdump": None}, {"pdump": b""}], ids=["none", "null", "empty"])
+def test_an_entity_without_data_is_reported_as_that(app_engine, values):
+    type("SessionModel", (db.Expando,), {})(key_name=OTHER, **values).put()
+    with pytest.raises(MalformedToken, match="has no session in its property pdump"):
+        appengine.DatastoreSource().get(OTHER)
+
+
+@pytest.mark.parametrize("values", [{}, {"pdump": None}, {"pdump": b""}, {"pdump": "text"}])
+def test_an_entity_without_data_in_the_cloud_is_reported_as_that(cloud_client, values):
+    with cloud_client.context():
+        key = type("SessionModel", (ndb.Expando,), {})(id=OTHER, **values).put()
+    try:
+        with pytest.raises(MalformedToken, match="has no session in its property pdump"):
+            DatastoreSource(cloud_client).get(OTHER)
+    finally:
+        with cloud_client.context():
+            key.delete()
+
+
+def test_a_session_whose_entity_has_no_data_is_refused_with_the_reason(cloud_client, make_manager, accept, told):
+    with cloud_client.context():
+        key = type("SessionModel", (ndb.Expando,), {})(id=OTHER).put()
+    try:
+        browser = Browser(make_manager(legacy=accept(sources=[DatastoreSource(cloud_client)])))
+        browser.cookies = cookies(cookie_value(b"", OTHER))
+        assert browser.data() == {}
+    finally:
+        with cloud_client.context():
+            key.delete()
+    (refused,) = [event for event in told if event.name == "token_refused"]
+    assert "has no session in its property pdump" in refused.message
 
 
 def test_the_cloud_has_a_session_or_has_it_not(cloud_client):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from google.appengine.api import datastore
 from google.appengine.api.datastore_types import Key
 
+from gaesess.legacy.gae_sessions import checked_pdump
 from gaesess.stores.appengine import AppEngineMemcache, _outages
+from gaesess.stores.base import checked_seconds
 
 
 class MemcacheSource:
@@ -32,11 +34,11 @@ class DatastoreSource:
     # Not by a model: its class would take the place of one that the application has for this kind.
 
     def __init__(self, *, timeout: float = 5.0) -> None:
-        self._config = datastore.CreateConfig(deadline=timeout)
+        self._config = datastore.CreateConfig(deadline=checked_seconds("timeout", timeout))
 
     def get(self, sid: str) -> bytes | None:
-        """Return the pickle of a session, or None. Raises StoreUnavailable."""
+        """Return the pickle of a session, or None. Raises StoreUnavailable, and MalformedToken if it has no data."""
         key = Key.from_path("SessionModel", sid, namespace="")
         with _outages("Datastore"):
             (found,) = datastore.NonTransactional(datastore.Get)([key], config=self._config)
-        return None if found is None else found.get("pdump")
+        return None if found is None else checked_pdump(found.get("pdump"))

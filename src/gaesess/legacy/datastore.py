@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from google.cloud.ndb import Client
 
-from gaesess.stores.datastore import DatastoreStore, MakeClient
+from gaesess.legacy.gae_sessions import checked_pdump
+from gaesess.stores._datastore_client import MakeClient
+from gaesess.stores.datastore import DatastoreStore
 
 
 class DatastoreSource:
@@ -17,6 +19,6 @@ class DatastoreSource:
         self._store = DatastoreStore(client, kind="SessionModel", namespace="", timeout=timeout)
 
     def get(self, sid: str) -> bytes | None:
-        """Return the pickle of a session, or None. Raises StoreUnavailable."""
+        """Return the pickle of a session, or None. Raises StoreUnavailable, and MalformedToken if it has no data."""
         found = self._store._calls.lookup(self._store._key(sid))
-        return None if found is None else found.entity.properties["pdump"].blob_value
+        return None if found is None else checked_pdump(found.entity.properties["pdump"].blob_value)

@@ -62,6 +62,13 @@ def accept(
     return _GaeSessions(cookie_key, until, tuple(sources), accept_browser_sessions)
 
 
+def checked_pdump(pdump: object) -> bytes:
+    """Return the pickle in the property `pdump` of an entity. Raises MalformedToken if there is none."""
+    if not isinstance(pdump, bytes) or not pdump:
+        raise MalformedToken("entity SessionModel of gae-sessions 1.07 has no session in its property pdump")
+    return pdump
+
+
 class _GaeSessions(Reader):
     def __init__(
         self, cookie_key: str | bytes, until: datetime, sources: tuple[Source, ...], accept_browser_sessions: bool

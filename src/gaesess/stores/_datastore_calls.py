@@ -15,11 +15,14 @@ from google.cloud.ndb import Client
 from grpc import StatusCode
 
 from gaesess.errors import Conflict, Gone, KeyExists, StoreError, StoreUnavailable
+from gaesess.stores._datastore_client import Tokens
 
 T = TypeVar("T")
 
 MAX_TRIES = 3
 MAX_KEYS = 1000  # of one lookup (https://cloud.google.com/datastore/docs/concepts/limits)
+PLUGIN_FAILED = "Getting metadata from plugin failed with error: "  # of gRPC
+NO_ANSWER = "Datastore {} failed: what came back is no answer to it; is there a proxy?"
 DEFERRED = "Datastore lookup failed: it put the answer off; try again later"
 
 # What to try again after. ABORTED says that nothing was written; UNAVAILABLE leaves open whether something was.
@@ -42,9 +45,9 @@ HINTS = {
     StatusCode.ABORTED: "too many writes contend for this entity; try again later",
     StatusCode.DEADLINE_EXCEEDED: "no answer in time, so a write may or may not have landed; is `timeout` too short?",
     StatusCode.NOT_FOUND: "check the project and the database of the ndb.Client",
-    StatusCode.PERMISSION_DENIED: "the service account needs the role roles/datastore.user",
+    StatusCode.PERMISSION_DENIED: "it refused the credentials; their account needs the role roles/datastore.user",
     StatusCode.RESOURCE_EXHAUSTED: "a quota of the project is used up",
-    StatusCode.UNAUTHENTICATED: "check the credentials of the ndb.Client",
+    StatusCode.UNAUTHENTICATED: "it refused the credentials; check those of the ndb.Client",
     StatusCode.UNAVAILABLE: "it cannot be reached; check the network and, for an emulator, DATASTORE_EMULATOR_HOST",
 }
 
@@ -57,6 +60,7 @@ class Calls:
 
     def __init__(self, client: Client, namespace: str | None, timeout: float) -> None:
         self._stub = client.stub
+        self._tokens = Tokens(client, timeout)
         self._timeout = timeout
         self._target = {"project_id": client.project}
         if client.database:
@@ -80,19 +84,20 @@ class Calls:
         request = request_type.wrap(request_type.pb()(**self._target, **fields))
         method = getattr(self._stub, rpc)
         deadline = time.monotonic() + self._timeout
+        self._tokens.check(deadline)
 
         def attempt() -> Any:
             response = method(request, timeout=deadline - time.monotonic(), metadata=self._metadata)
             return type(response).pb(response)
 
         try:
-            return retrying(attempt, lambda error: isinstance(error, grpc.RpcError) and error.code() in retry)
-        except grpc.RpcError as error:
-            raised = (expected or {}).get(error.code())
+            return retrying(attempt, lambda error: _status(error) in retry)
+        except Exception as error:  # the client's own too, as of a reply that a proxy has made
+            status = _status(error)
+            raised = (expected or {}).get(status) if status else None
             if raised is not None:
                 raise raised(ERROR_MESSAGES[raised]) from None  # Datastore's own message has the key in it
-            hint = HINTS.get(error.code(), "see the error it was raised from")
-            raise StoreUnavailable(f"Datastore {rpc} failed with {error.code().name}: {hint}") from error
+            raise StoreUnavailable(f"Datastore {rpc} failed with {_reason(error, status)}") from error
 
     def lookup(self, key: Any, *, retry: frozenset[StatusCode] = LOST, **fields: Any) -> Any:
         """Return the EntityResult of a key, read strongly consistent, or None if there is none."""
@@ -101,6 +106,8 @@ class Calls:
             return response.found[0]
         if response.deferred:
             raise StoreUnavailable(DEFERRED)
+        if not response.missing:
+            raise StoreUnavailable(NO_ANSWER.format("lookup"))
         return None
 
     def lookup_many(self, keys: Sequence[Any]) -> list[Any]:
@@ -115,6 +122,8 @@ class Calls:
             response = self("lookup", types.LookupRequest, keys=asked, retry=LOST)
             if len(response.deferred) == len(asked):
                 raise StoreUnavailable(DEFERRED)
+            if len(response.found) + len(response.missing) + len(response.deferred) != len(asked):
+                raise StoreUnavailable(NO_ANSWER.format("lookup"))
             found += response.found
             left = [*response.deferred, *rest]
         return found
@@ -122,7 +131,10 @@ class Calls:
     def commit(self, *mutations: Mapping[str, Any], **fields: Any) -> Any:
         """Commit and return the result of the first mutation."""
         mode = "TRANSACTIONAL" if "transaction" in fields else "NON_TRANSACTIONAL"
-        return self("commit", types.CommitRequest, mode=mode, mutations=mutations, **fields).mutation_results[0]
+        results = self("commit", types.CommitRequest, mode=mode, mutations=mutations, **fields).mutation_results
+        if not results:
+            raise StoreUnavailable(NO_ANSWER.format("commit"))
+        return results[0]
 
     def begin(self) -> bytes:
         """Begin a transaction that reads and writes."""
@@ -134,6 +146,19 @@ class Calls:
         """Let go of what the transaction holds. Should that fail, Datastore does it by itself after a while."""
         with suppress(StoreUnavailable):
             self("rollback", types.RollbackRequest, transaction=transaction)
+
+
+def _status(error: BaseException) -> StatusCode | None:
+    return error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
+
+
+def _reason(error: Exception, status: StatusCode | None) -> str:
+    if status is None:
+        return f"{type(error).__name__}: {error}"
+    details = (error.details() if isinstance(error, grpc.Call) else None) or ""
+    if details.startswith(PLUGIN_FAILED):  # it is said to be UNAVAILABLE
+        return f"{status.name}: its credentials have no access token: {details.removeprefix(PLUGIN_FAILED)}"
+    return f"{status.name}: {HINTS.get(status, 'see the error it was raised from')}"
 
 
 def retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:

@@ -12,18 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from secrets import token_bytes, token_hex
-from typing import Any, TypeAlias
+from typing import Any
 
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.datastore_v1 import types
 from google.cloud.ndb import Client
 from grpc import StatusCode
 
-from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge
 from gaesess.stores._datastore_calls import ERROR_MESSAGES, LOST, NEVER, REFUSED, Aborted, Calls, retrying
-from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, expired_key_ranges
-
-MakeClient: TypeAlias = Callable[[], Client]
+from gaesess.stores._datastore_client import MakeClient, SingleFlight, checked_client, made_by
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, checked_seconds, expired_key_ranges
 
 UNFINISHED = types.QueryResultBatch.MoreResultsType.NOT_FINISHED
 MAX_MUTATIONS = 500  # of one commit (https://cloud.google.com/datastore/docs/concepts/limits)
@@ -34,18 +32,24 @@ class DatastoreStore(Store):
     """Keeps records as entities of one kind.
 
     `client` names the project, the database and the credentials. It is a function that makes an `ndb.Client`, called at
-    the first use in each process; None, which makes one from the environment; or an `ndb.Client`. Entities go into
-    `namespace`, or the client's own if that is None. A call to Datastore may take `timeout` seconds in all, tries
-    included. A method makes one call, but `replace` makes three where Datastore heeds no `base_version`, and four more
-    the first time, to find out. A save is a write and, on a conflict or in doubt, a read: so twice `timeout`.
+    the first use in each process, in a thread of its own; None, which makes one from the environment; or an
+    `ndb.Client`. Entities go into `namespace`, or the client's own if that is None.
+
+    A call to Datastore may take `timeout` seconds in all: its tries, and a new access token where one is needed. At the
+    first use in a process, finding the credentials may take as long again. While that fails, or hangs, no other request
+    waits for it: they raise StoreUnavailable at once. A method makes one call, but `replace` makes three where
+    Datastore heeds no `base_version`, and four more the first time, to find out. A save is a write and, on a conflict
+    or in doubt, a read: so twice `timeout`.
 
     A store that was made before a fork, under `gunicorn --preload` say, works in the child with a client of its own,
     but do not call it before: a gRPC that was used in the parent hangs in the child where its fork support is off
     (https://github.com/grpc/grpc/blob/master/doc/fork_support.md). For the same reason a store that was given an
-    `ndb.Client` raises RuntimeError in a child.
+    `ndb.Client` raises RuntimeError in a child. Under gevent, call `grpc.experimental.gevent.init_gevent()` before:
+    without it, a call that waits stops the whole process.
 
-    Raises StoreUnavailable, at the first use, if no client can be made; SessionTooLarge for a record of more than
-    1,000,000 bytes, near the limit of Datastore's entities, without a call.
+    Raises TypeError or ValueError for a `client`, a project or a `timeout` that cannot be right; StoreUnavailable, at
+    the first use, if no client can be made; SessionTooLarge for a record of more than 1,000,000 bytes, near the limit
+    of Datastore's entities, without a call.
     """
 
     def __init__(
@@ -56,16 +60,15 @@ class DatastoreStore(Store):
         namespace: str | None = None,
         timeout: float = 5.0,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
-        self._make_client: MakeClient = (
-            _only_in_this_process(client) if isinstance(client, Client) else client or Client
-        )
+        self._timeout = checked_seconds("timeout", timeout)
+        self._client = checked_client(client)
         self._kind = kind
         self._namespace = namespace
-        self._timeout = timeout
         self._opened: tuple[int, Calls] | None = None
+        self._opening: dict[int, SingleFlight[Calls]] = {}  # by process
         self._base_version_heeded: bool | None = None  # not known yet
+        if isinstance(self._client, Client):
+            self._opened = os.getpid(), Calls(self._client, namespace, self._timeout)
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._calls.lookup(self._key(key))
@@ -103,14 +106,23 @@ class DatastoreStore(Store):
 
     @property
     def _calls(self) -> Calls:
-        """The calls of this process. Threads that ask for them first at once may each make some."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            try:
-                client = self._make_client()
-            except (GoogleAuthError, OSError) as error:  # OSError: ndb does not know which project
-                raise StoreUnavailable(f"Datastore cannot be used: {error}") from error
-            self._opened = os.getpid(), Calls(client, self._namespace, self._timeout)
-        return self._opened[1]
+        """The calls of this process."""
+        process = os.getpid()
+        if self._opened is not None and self._opened[0] == process:
+            return self._opened[1]
+        if isinstance(self._client, Client):
+            raise RuntimeError(
+                "DatastoreStore was given an ndb.Client, and the process forked since: gRPC does not promise that a"
+                " channel survives that; give it a function that makes the client, DatastoreStore(lambda: Client(...))"
+            )
+        make = self._client
+
+        def open_() -> Calls:
+            if self._opened is None or self._opened[0] != process:
+                self._opened = process, Calls(made_by(make), self._namespace, self._timeout)
+            return self._opened[1]
+
+        return self._opening.setdefault(process, SingleFlight(open_, self._timeout)).result()
 
     def _key(self, name: str, kind: str | None = None) -> dict[str, Any]:
         return {"partition_id": self._calls.partition, "path": [{"kind": kind or self._kind, "name": name}]}
@@ -216,17 +228,3 @@ class DatastoreStore(Store):
 
 def _stored(found: Any) -> Stored:
     return Stored(found.entity.properties["data"].blob_value, found.version)
-
-
-def _only_in_this_process(client: Client) -> MakeClient:
-    made_in = os.getpid()
-
-    def give() -> Client:
-        if os.getpid() != made_in:
-            raise RuntimeError(
-                "DatastoreStore was given an ndb.Client, and the process forked since: gRPC does not promise that a"
-                " channel survives that; give it a function that makes the client, DatastoreStore(lambda: Client(...))"
-            )
-        return client
-
-    return give
