@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from google.appengine.api.memcache import memcache_service_pb2 as messages
 from google.appengine.datastore import datastore_stub_util
 from google.appengine.datastore import datastore_v3_bytes_pb2 as datastore_pb
 from google.appengine.ext import ndb, testbed
-from google.appengine.runtime import apiproxy_errors
+from google.appengine.runtime import apiproxy_errors, context, default_api_stub
 
 from gaesess import SessionManager, generate_key
 from gaesess.errors import Conflict, SessionTooLarge, StoreUnavailable
+from gaesess.legacy import appengine as legacy
 from gaesess.stores.appengine import AppEngineDatastore, AppEngineMemcache, GaesessSession
 from gaesess.stores.base import Store, Stored
 from gaesess.stores.tiered import TieredStore
@@ -165,6 +167,112 @@ def test_a_datastore_that_fails_is_store_unavailable(
         call(datastore)
 
 
+@contextmanager
+def bridge_that_answers(body: bytes) -> Iterator[None]:
+    """Let each call go to App Engine's service bridge, as in production, where something answers with this body."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *message: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    stub = default_api_stub.DefaultApiStub()
+    use_ticket = default_api_stub.DefaultApiStub.SetUseRequestSecurityTicketForThread
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context, "READ_FROM_OS_ENVIRON", True)
+        patch.setenv(default_api_stub.TICKET_HEADER, "ticket")
+        patch.setenv("API_HOST", "127.0.0.1")
+        patch.setenv("API_PORT", str(server.server_port))
+        patch.setattr(apiproxy_stub_map, "apiproxy", apiproxy_stub_map.APIProxyStubMap(stub))
+        use_ticket(True)
+        try:
+            yield
+        finally:
+            use_ticket(False)
+            stub.thread_pool.shutdown()
+            server.shutdown()
+            server.server_close()
+
+
+@pytest.mark.parametrize("call", OF_CACHE.values(), ids=OF_CACHE)
+def test_a_page_of_html_in_place_of_memcache_is_store_unavailable(
+    memcache: AppEngineMemcache, call: Callable[[AppEngineMemcache], object]
+) -> None:
+    with bridge_that_answers(b"<html></html>"), pytest.raises(StoreUnavailable, match="memcache failed: DecodeError"):
+        call(memcache)
+
+
+@pytest.mark.parametrize("call", OF_DATASTORE.values(), ids=OF_DATASTORE)
+def test_a_page_of_html_in_place_of_datastore_is_store_unavailable(
+    datastore: AppEngineDatastore, call: Callable[[AppEngineDatastore], object]
+) -> None:
+    with bridge_that_answers(b"<html></html>"), pytest.raises(StoreUnavailable, match="Datastore failed: DecodeError"):
+        call(datastore)
+
+
+@pytest.mark.parametrize("call", ["get", "get_many", "add", "replace"])
+def test_an_empty_answer_in_place_of_datastore_is_store_unavailable(datastore: AppEngineDatastore, call: str) -> None:
+    """The SDK raises a RuntimeError of ndb, or an EncodeError."""
+    with bridge_that_answers(b""), pytest.raises(StoreUnavailable, match="Datastore failed"):
+        OF_DATASTORE[call](datastore)
+
+
+@pytest.mark.parametrize("engine", ["memcache", "datastore"])
+def test_outside_of_app_engine_it_is_store_unavailable(request: pytest.FixtureRequest, engine: str) -> None:
+    store = request.getfixturevalue(engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apiproxy_stub_map, "apiproxy", apiproxy_stub_map.APIProxyStubMap())
+        with pytest.raises(StoreUnavailable, match="failed: AssertionError: No api proxy found"):
+            store.get(new_key())
+
+
+def test_every_call_of_a_method_has_the_deadline() -> None:
+    """Without one the SDK waits for 60 seconds."""
+    deadlines: list[float | None] = []
+
+    def note(service: str, call: str, request: Any, response: Any, rpc: Any) -> None:
+        deadlines.append(rpc.deadline)
+
+    apiproxy_stub_map.apiproxy.GetPreCallHooks().Append("note", note)
+    store = TieredStore(AppEngineMemcache(namespace="", timeout=7), AppEngineDatastore(namespace="", timeout=7))
+    key = new_key()
+    version = store.add(key, b"1", expires_at=EXPIRY)
+    with pytest.raises(Conflict):
+        store.durable.replace(key, b"2", expires_at=EXPIRY, version=1)
+    store.replace(key, b"2", expires_at=EXPIRY, version=version)
+    store.get_many([key])
+    list(store.delete_expired(now=EXPIRY))
+    store.delete(key)
+    legacy.MemcacheSource(timeout=7).get("sid")
+    legacy.DatastoreSource(timeout=7).get("sid")
+    assert set(deadlines) == {7.0}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda timeout: AppEngineMemcache(namespace="", timeout=timeout),
+        lambda timeout: AppEngineDatastore(namespace="", timeout=timeout),
+        lambda timeout: legacy.MemcacheSource(timeout=timeout),
+        lambda timeout: legacy.DatastoreSource(timeout=timeout),
+    ],
+    ids=["memcache", "datastore", "old memcache", "old datastore"],
+)
+@pytest.mark.parametrize("timeout", [0, -1, None, "5", True, float("nan"), float("inf")])
+def test_a_timeout_is_a_number_of_seconds_above_zero(make: Callable[[Any], object], timeout: Any) -> None:
+    """The SDK takes 0 and None for its own 60 seconds."""
+    with pytest.raises(ValueError, match="timeout must be a number of seconds above 0, got"):
+        make(timeout)
+
+
 def test_a_commit_that_is_tried_again_finds_that_it_had_landed(datastore: AppEngineDatastore) -> None:
     """As it may (https://cloud.google.com/datastore/docs/concepts/transactions)."""
     key = new_key()
@@ -258,9 +366,9 @@ def test_a_transaction_sees_what_others_save_meanwhile(datastore: AppEngineDatas
 
     def look() -> Stored | None:
         datastore.get(key)
-        context = copy_context()  # in which the services answer
+        request = copy_context()  # in which the services answer
         other = threading.Thread(
-            target=lambda: context.run(datastore.replace, key, b"new", expires_at=EXPIRY, version=version)
+            target=lambda: request.run(datastore.replace, key, b"new", expires_at=EXPIRY, version=version)
         )
         other.start()
         other.join()

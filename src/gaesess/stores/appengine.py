@@ -3,6 +3,9 @@
 For applications on App Engine's standard environment that have `app_engine_apis: true` in app.yaml and their WSGI
 application in `google.appengine.api.wrap_wsgi_app`: a service answers only in the course of a request, in its thread or
 one that runs in a copy of its context.
+
+The SDK waits a second longer than a call may take, and if it cannot even connect, which on App Engine does not happen,
+it tries four times.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from itertools import chain
 from secrets import token_bytes
 from typing import Any, TypeVar
 
-from google.appengine.api import datastore_errors, memcache
+from google.appengine.api import memcache
 from google.appengine.api.memcache import memcache_service_pb2 as messages
 from google.appengine.ext import ndb
 from google.appengine.runtime import apiproxy_errors
 
-from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
 from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
-from gaesess.stores.base import MAX_RECORD_BYTES, Cache, Store, Stored, Version, expired_key_ranges
+from gaesess.stores.base import MAX_RECORD_BYTES, Cache, Store, Stored, Version, checked_seconds, expired_key_ranges
 
 T = TypeVar("T")
 
@@ -39,15 +42,16 @@ DeleteStatus = messages.MemcacheDeleteResponse
 class AppEngineMemcache(Cache):
     """Keeps records in App Engine's memcache, in `namespace`, whatever that of the request is; "" is the default one.
 
-    A call may take `timeout` seconds; `replace` makes two. Raises SessionTooLarge for a record of more than
-    999,992 bytes, which is what memcache takes.
+    A call may take `timeout` seconds, and, if nothing answers, one second more; `replace` makes two calls. Raises
+    SessionTooLarge for a record of more than 999,992 bytes, which is what memcache takes; ValueError for a wrong
+    timeout.
     """
 
     # It calls the service itself: of the functions of google.appengine.api.memcache an outage looks like a miss.
 
     def __init__(self, *, namespace: str, timeout: float = 0.5) -> None:
         self._namespace = namespace
-        self._timeout = timeout
+        self._timeout = checked_seconds("timeout", timeout)
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         item = self._get(key)
@@ -133,8 +137,8 @@ class AppEngineMemcache(Cache):
             raise Conflict("the record in App Engine's memcache was replaced since it was read")
 
     def _call(self, method: str, request: Any, response: Any, size: int = 0) -> Any:
-        rpc = memcache.create_rpc(deadline=self._timeout)
         with _outages("memcache", size):
+            rpc = memcache.create_rpc(deadline=self._timeout)
             rpc.make_call(method, request, response)
             rpc.wait()
             rpc.check_success()
@@ -163,13 +167,15 @@ class AppEngineDatastore(Store):
     They have the form of those that DatastoreStore keeps, for an application that changes from one to the other. A
     transaction of the application plays no part: what is read and written here is read and written at once.
 
-    A call to Datastore may take `timeout` seconds. `add` and `replace` make four, and as many again for each of two
-    retries where transactions contend. Raises SessionTooLarge for a record of more than 1,000,000 bytes.
+    A call to Datastore may take `timeout` seconds, and, if nothing answers, one second more. `add` and `replace` make
+    four, and as many again for each of two retries where transactions contend. Raises SessionTooLarge for a record of
+    more than 1,000,000 bytes; ValueError for a wrong timeout.
     """
 
     def __init__(self, *, namespace: str, timeout: float = 5.0) -> None:
         self._namespace = namespace
-        self._options = {"use_cache": False, "use_memcache": False, "use_datastore": True, "deadline": timeout}
+        deadline = checked_seconds("timeout", timeout)
+        self._options = {"use_cache": False, "use_memcache": False, "use_datastore": True, "deadline": deadline}
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._outside(lambda: self._key(key).get(**self._options))
@@ -274,7 +280,9 @@ def _outages(service: str, size: int = 0) -> Iterator[None]:
     """Raise the errors of a service as ours; `size` is that of the record that is written, in bytes."""
     try:
         yield
-    except (apiproxy_errors.Error, datastore_errors.Error) as error:
+    except StoreError:  # an answer
+        raise
+    except Exception as error:  # for a reply that a proxy has made the SDK raises more than errors of its own
         if size and isinstance(error, apiproxy_errors.RequestTooLargeError):
             raise SessionTooLarge(
                 f"App Engine's {service} refused {size:,} bytes as too large: keep big data elsewhere, and its key in"
