@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,23 @@ def test_a_datastore_that_is_well_is_ok(examine: Any, datastore_emulator: str, m
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", services.PROJECT)
     status, findings = examine("--datastore", "doctor")
     assert (status, findings["Datastore: largest"][0]) == (0, "ok")
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_where_gevent_is_installed_what_datastore_needs_with_it_is_said(
+    examine: Any, datastore_emulator: str, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    def version(package: str) -> str:
+        if package == "gevent" and not is_installed:
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", datastore_emulator)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", services.PROJECT)
+    status, findings = examine("--datastore", "doctor")
+    assert status == 0
+    assert ("init_gevent()" in findings.get("Datastore: gevent", ("", ""))[1]) is is_installed
 
 
 def probe(store: Any) -> doctor.Finding:

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             "memcached", lambda: open_memcache(options.memcache), SLOW_CACHE_SECONDS, _memcached(options.memcache)
         )
     if options.datastore is not None:
-        findings += _engine("Datastore", lambda: open_datastore(options.datastore), SLOW_STORE_SECONDS, iter(()))
+        findings += _engine("Datastore", lambda: open_datastore(options.datastore), SLOW_STORE_SECONDS, _gevent())
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
@@ -141,6 +141,13 @@ def _probe(name: str, store: Store, slow_seconds: float) -> Iterator[Finding]:
         yield Finding(
             f"{name}: largest", OK, f"a record of {MAX_RECORD_BYTES:,} bytes was taken, in {1000 * written:.0f} ms"
         )
+
+
+def _gevent() -> Iterator[Finding]:
+    with suppress(PackageNotFoundError):
+        version("gevent")
+        advice = "with its workers call grpc.experimental.gevent.init_gevent(), or a call that waits stops them"
+        yield Finding("Datastore: gevent", OK, f"is installed: {advice}")
 
 
 def _sqlite(path: str) -> Iterator[Finding]:
