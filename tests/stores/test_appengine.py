@@ -336,6 +336,14 @@ def test_a_namespace_has_to_be_given() -> None:
         AppEngineDatastore()  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("kind", [AppEngineMemcache, AppEngineDatastore])
+@pytest.mark.parametrize("namespace", [None, 5, b"tenant", "two words", "x" * 101, "x\n"])
+def test_a_namespace_that_cannot_be_one_is_refused(kind: Callable[..., object], namespace: Any) -> None:
+    """None would be that of the request."""
+    with pytest.raises(ValueError, match="namespace must be at most 100 of"):
+        kind(namespace=namespace)
+
+
 def test_an_entity_is_that_of_datastore_store_and_nothing_of_it_is_indexed(datastore: AppEngineDatastore) -> None:
     key = new_key()
     datastore.add(key, b"data", expires_at=EXPIRY)

@@ -27,7 +27,7 @@ from gaesess.legacy.datastore import DatastoreSource
 from gaesess.stores import _datastore_client
 from gaesess.stores._datastore_client import RETRY_SECONDS, SingleFlight
 from gaesess.stores.datastore import DatastoreStore
-from gaesess.testing import new_key
+from gaesess.testing import new_key, race
 
 
 class Account(Credentials):  # type: ignore[misc]
@@ -153,6 +153,25 @@ def test_an_access_token_is_got_once_and_not_again_before_it_expires() -> None:
     account.expiry = datetime.now(timezone.utc).replace(tzinfo=None)
     assert store.get(new_key()) is None
     assert account.asked == 2
+
+
+def test_an_emulator_asks_for_no_access_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATASTORE_EMULATOR_HOST", "127.0.0.1:9")
+    store, account = store_of(lambda: fail(RefreshError("no")))  # type: ignore[no-untyped-call]
+    assert store.get(new_key()) is None
+    assert account.asked == 0
+
+
+def test_threads_that_use_a_store_first_at_once_share_one_client() -> None:
+    made: list[ndb.Client] = []
+
+    def make() -> ndb.Client:
+        made.append(client_of(AnonymousCredentials()))  # type: ignore[no-untyped-call]
+        return made[-1]
+
+    store = DatastoreStore(make)
+    race(lambda part: store.get(new_key()), [bytes([part]) for part in range(8)])
+    assert len(made) == 1
 
 
 def test_those_that_come_later_wait_less_and_then_not_at_all(
@@ -339,3 +358,20 @@ def test_a_function_that_returns_no_client_is_named_at_the_first_use() -> None:
 def test_a_timeout_is_a_number_of_seconds_above_zero(make_store: Callable[..., object], timeout: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be a number of seconds above 0, got"):
         make_store(timeout=timeout)
+
+
+@pytest.mark.parametrize("kind", ["", None, 5, "__GaesessSession__"])
+def test_a_kind_that_cannot_be_one_is_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match="kind must be the name of a kind of entities"):
+        DatastoreStore(kind=kind)
+
+
+@pytest.mark.parametrize("namespace", [5, b"tenant", "two words", "a/b", "x" * 101, "tenant\n"])
+def test_a_namespace_that_cannot_be_one_is_refused(namespace: Any) -> None:
+    with pytest.raises(ValueError, match="namespace must be at most 100 of"):
+        DatastoreStore(namespace=namespace)
+
+
+@pytest.mark.parametrize("namespace", [None, "", "tenant-1._", "x" * 100])
+def test_a_namespace_that_can_be_one_is_taken(namespace: str | None) -> None:
+    DatastoreStore(namespace=namespace)

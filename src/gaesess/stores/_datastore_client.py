@@ -27,6 +27,7 @@ MakeClient: TypeAlias = Callable[[], Client]
 
 RETRY_SECONDS = 2.0  # for which a failure is remembered
 MAX_SHOWN = 300  # characters of a message: there may be a whole page of HTML in it
+_RESERVED = re.compile("__.*__", re.DOTALL)  # by Datastore
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,99}")  # laxer than Google Cloud's rules, as the emulators are
 
 
@@ -91,7 +92,9 @@ class Tokens:
     """
 
     def __init__(self, client: Client, timeout: float) -> None:
-        self._credentials = getattr(client, "_credentials", None)  # None with an emulator
+        self._credentials = (
+            getattr(client, "_credentials", None) if client.secure else None
+        )  # an emulator asks for none
         self._url = f"https://{client.host}/"
         self._flight = SingleFlight(self._renew, timeout)
 
@@ -137,6 +140,13 @@ def made_by(make: MakeClient) -> Client:
     if not isinstance(client, Client):
         raise TypeError(f"the function that was given to DatastoreStore must return an ndb.Client, got {client!r}")
     return _usable(client)
+
+
+def checked_kind(kind: object) -> str:
+    """Return the name of a kind of entities. Raises ValueError for one that Datastore would refuse."""
+    if isinstance(kind, str) and kind and not _RESERVED.fullmatch(kind):
+        return kind
+    raise ValueError(f"kind must be the name of a kind of entities, such as GaesessSession, got {kind!r}")
 
 
 def _usable(client: Client) -> Client:

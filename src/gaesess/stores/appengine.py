@@ -25,7 +25,16 @@ from google.appengine.runtime import apiproxy_errors
 
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
 from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
-from gaesess.stores.base import MAX_RECORD_BYTES, Cache, Store, Stored, Version, checked_seconds, expired_key_ranges
+from gaesess.stores.base import (
+    MAX_RECORD_BYTES,
+    Cache,
+    Store,
+    Stored,
+    Version,
+    checked_namespace,
+    checked_seconds,
+    expired_key_ranges,
+)
 
 T = TypeVar("T")
 
@@ -44,13 +53,13 @@ class AppEngineMemcache(Cache):
 
     A call may take `timeout` seconds, and, if nothing answers, one second more; `replace` makes two calls. Raises
     SessionTooLarge for a record of more than 999,992 bytes, which is what memcache takes; ValueError for a wrong
-    timeout.
+    argument.
     """
 
     # It calls the service itself: of the functions of google.appengine.api.memcache an outage looks like a miss.
 
     def __init__(self, *, namespace: str, timeout: float = 0.5) -> None:
-        self._namespace = namespace
+        self._namespace = checked_namespace(namespace)
         self._timeout = checked_seconds("timeout", timeout)
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
@@ -169,11 +178,11 @@ class AppEngineDatastore(Store):
 
     A call to Datastore may take `timeout` seconds, and, if nothing answers, one second more. `add` and `replace` make
     four, and as many again for each of two retries where transactions contend. Raises SessionTooLarge for a record of
-    more than 1,000,000 bytes; ValueError for a wrong timeout.
+    more than 1,000,000 bytes; ValueError for a wrong argument.
     """
 
     def __init__(self, *, namespace: str, timeout: float = 5.0) -> None:
-        self._namespace = namespace
+        self._namespace = checked_namespace(namespace)
         deadline = checked_seconds("timeout", timeout)
         self._options = {"use_cache": False, "use_memcache": False, "use_datastore": True, "deadline": deadline}
 

@@ -10,6 +10,7 @@ MAX_RECORD_BYTES = 1_000_000  # of data: memcached takes items of 1 MiB, Datasto
 CO_COROUTINE = 0x80  # inspect.CO_COROUTINE; to import inspect takes some milliseconds
 MAX_SECONDS = 86_400  # of a timeout: SQLite, for one, takes some of the longer ones for 0
 CLOCK_MARGIN = 3600  # seconds for which a record outlives its session: a cleanup's host may have a clock that is ahead
+NAMESPACE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 SHARDS = tuple(f"{number:02x}" for number in range(256))  # docs/explanation/scale.md tells why so many
 
 Version: TypeAlias = Any
@@ -50,6 +51,13 @@ def checked_seconds(name: str, value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS:
         return float(value)
     raise ValueError(f"{name} must be a number of seconds above 0, got {value!r}; the longest is {MAX_SECONDS:,}")
+
+
+def checked_namespace(value: object) -> str:
+    """Return a namespace of Datastore, or of App Engine's memcache. Raises ValueError for what cannot be one."""
+    if isinstance(value, str) and len(value) <= 100 and NAMESPACE_CHARACTERS.issuperset(value):
+        return value
+    raise ValueError(f"namespace must be at most 100 of A-Z a-z 0-9 . _ -, got {value!r}")
 
 
 class Stored(NamedTuple):

@@ -20,8 +20,8 @@ from grpc import StatusCode
 
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge
 from gaesess.stores._datastore_calls import ERROR_MESSAGES, LOST, NEVER, REFUSED, Aborted, Calls, retrying
-from gaesess.stores._datastore_client import MakeClient, SingleFlight, checked_client, made_by
-from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, checked_seconds, expired_key_ranges
+from gaesess.stores._datastore_client import MakeClient, SingleFlight, checked_client, checked_kind, made_by
+from gaesess.stores.base import MAX_RECORD_BYTES, Store, Stored, checked_namespace, checked_seconds, expired_key_ranges
 
 UNFINISHED = types.QueryResultBatch.MoreResultsType.NOT_FINISHED
 MAX_MUTATIONS = 500  # of one commit (https://cloud.google.com/datastore/docs/concepts/limits)
@@ -47,9 +47,9 @@ class DatastoreStore(Store):
     `ndb.Client` raises RuntimeError in a child. Under gevent, call `grpc.experimental.gevent.init_gevent()` before:
     without it, a call that waits stops the whole process.
 
-    Raises TypeError or ValueError for a `client`, a project or a `timeout` that cannot be right; StoreUnavailable, at
-    the first use, if no client can be made; SessionTooLarge for a record of more than 1,000,000 bytes, near the limit
-    of Datastore's entities, without a call.
+    Raises TypeError or ValueError for an argument or a project that cannot be right; StoreUnavailable, at first use,
+    if no client can be made; SessionTooLarge for a record of more than 1,000,000 bytes, near the limit of Datastore's
+    entities, without a call.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class DatastoreStore(Store):
     ) -> None:
         self._timeout = checked_seconds("timeout", timeout)
         self._client = checked_client(client)
-        self._kind = kind
-        self._namespace = namespace
+        self._kind = checked_kind(kind)
+        self._namespace = None if namespace is None else checked_namespace(namespace)
         self._opened: tuple[int, Calls] | None = None
         self._opening: dict[int, SingleFlight[Calls]] = {}  # by process
         self._base_version_heeded: bool | None = None  # not known yet
