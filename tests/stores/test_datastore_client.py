@@ -240,11 +240,11 @@ def refresh_that_met_an_outage() -> RefreshError:
             RefreshError("invalid_grant: revoked", {"error": "x"}),
             "its credentials were refused: invalid_grant: revoked",
         ),  # type: ignore[no-untyped-call]
-        (RefreshError("busy", retryable=True), "no answer to a request for an access token: busy"),  # type: ignore[no-untyped-call]
-        (TransportError("no route"), "no answer to a request for an access token: no route"),  # type: ignore[no-untyped-call]
-        (refresh_that_met_an_outage(), "no answer to a request for an access token: connection refused"),
+        (RefreshError("busy", retryable=True), "it got no access token: busy"),  # type: ignore[no-untyped-call]
+        (TransportError("no route"), "it got no access token: no route"),  # type: ignore[no-untyped-call]
+        (refresh_that_met_an_outage(), "it got no access token: connection refused"),
         (KeyError("token"), "its client raised KeyError: token"),
-        (RefreshError("<html>\n" + "x" * 10_000), "its credentials were refused: <html> x{293}$"),  # type: ignore[no-untyped-call]
+        (RefreshError("<html>\n" + "x" * 10_000), "its credentials were refused: <html> x{493}$"),  # type: ignore[no-untyped-call]
     ],
 )
 def test_an_access_token_that_is_refused_is_named_as_that(error: Exception, message: str) -> None:

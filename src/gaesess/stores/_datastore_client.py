@@ -26,7 +26,7 @@ T = TypeVar("T")
 MakeClient: TypeAlias = Callable[[], Client]
 
 RETRY_SECONDS = 2.0  # for which a failure is remembered
-MAX_SHOWN = 300  # characters of a message: there may be a whole page of HTML in it
+MAX_SHOWN = 500  # characters of a message: there may be a whole page of HTML in it
 _RESERVED = re.compile("__.*__", re.DOTALL)  # by Datastore
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,99}")  # laxer than Google Cloud's rules, as the emulators are
 
@@ -159,13 +159,16 @@ def _usable(client: Client) -> Client:
 
 def explained(error: BaseException) -> str:
     """Say what an error means that a client's making or its credentials have raised."""
-    text = " ".join(str(error.args[0] if error.args else "").split())[:MAX_SHOWN]
+    said: object = error
+    while isinstance(said, BaseException):  # one may have been raised with another one
+        said = said.args[0] if said.args else type(said).__name__
+    text = " ".join(str(said).split())[:MAX_SHOWN]
     if isinstance(error, DefaultCredentialsError):
         return f"there are no valid credentials: {text}"
     if isinstance(error, RefreshError) and not (error.retryable or isinstance(error.__cause__, TransportError)):
         return f"its credentials were refused: {text}"
     if isinstance(error, GoogleAuthError):
-        return f"there was no answer to a request for an access token: {text}"
+        return f"it got no access token: {text}"
     if path := _file_without_credentials():
         return f"GOOGLE_APPLICATION_CREDENTIALS must name a file with a JSON object, got {path!r}"
     return f"its client raised {type(error).__name__}: {text}"

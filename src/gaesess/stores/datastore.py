@@ -35,11 +35,12 @@ class DatastoreStore(Store):
     the first use in each process, in a thread of its own; None, which makes one from the environment; or an
     `ndb.Client`. Entities go into `namespace`, or the client's own if that is None.
 
-    A call to Datastore may take `timeout` seconds in all: its tries, and a new access token where one is needed. At the
-    first use in a process, finding the credentials may take as long again. While that fails, or hangs, no other request
-    waits for it: they raise StoreUnavailable at once. A method makes one call, but `replace` makes three where
-    Datastore heeds no `base_version`, and four more the first time, to find out. A save is a write and, on a conflict
-    or in doubt, a read: so twice `timeout`.
+    A call to Datastore may take `timeout` seconds in all: its tries, and a new access token if it needs one. The first
+    use in a process may take `timeout` seconds more, to find the credentials. If credentials or token cannot be had in
+    that time, further calls do not wait, but raise StoreUnavailable at once, until the metadata server answers or, two
+    seconds after it has failed, is asked again. A method makes one call, but `replace` makes three where Datastore
+    heeds no `base_version`, and four more the first time, to find out. A save is a write and, on a conflict or in
+    doubt, a read: so twice `timeout`.
 
     A store that was made before a fork, under `gunicorn --preload` say, works in the child with a client of its own,
     but do not call it before: a gRPC that was used in the parent hangs in the child where its fork support is off
@@ -64,11 +65,11 @@ class DatastoreStore(Store):
         self._client = checked_client(client)
         self._kind = checked_kind(kind)
         self._namespace = None if namespace is None else checked_namespace(namespace)
-        self._opened: tuple[int, Calls] | None = None
-        self._opening: dict[int, SingleFlight[Calls]] = {}  # by process
+        self._opened: dict[int, Calls] = {}  # by process, as the next one
+        self._opening: dict[int, SingleFlight[Calls]] = {}
         self._base_version_heeded: bool | None = None  # not known yet
         if isinstance(self._client, Client):
-            self._opened = os.getpid(), Calls(self._client, namespace, self._timeout)
+            self._opened[os.getpid()] = Calls(self._client, namespace, self._timeout)
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         found = self._calls.lookup(self._key(key))
@@ -108,8 +109,8 @@ class DatastoreStore(Store):
     def _calls(self) -> Calls:
         """The calls of this process."""
         process = os.getpid()
-        if self._opened is not None and self._opened[0] == process:
-            return self._opened[1]
+        if calls := self._opened.get(process):
+            return calls
         if isinstance(self._client, Client):
             raise RuntimeError(
                 "DatastoreStore was given an ndb.Client, and the process forked since: gRPC does not promise that a"
@@ -118,9 +119,9 @@ class DatastoreStore(Store):
         make = self._client
 
         def open_() -> Calls:
-            if self._opened is None or self._opened[0] != process:
-                self._opened = process, Calls(made_by(make), self._namespace, self._timeout)
-            return self._opened[1]
+            if process not in self._opened:
+                self._opened[process] = Calls(made_by(make), self._namespace, self._timeout)
+            return self._opened[process]
 
         return self._opening.setdefault(process, SingleFlight(open_, self._timeout)).result()
 
