@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
-from gaesess.stores import _datastore_client, datastore
+from gaesess.stores import _datastore_calls, _datastore_client, datastore
 from gaesess.stores.base import MAX_RECORD_BYTES, SHARDS, Store, Stored
 from gaesess.stores.datastore import CLEANUP_THREADS, MAX_MUTATIONS, DatastoreStore
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
@@ -664,6 +664,15 @@ def test_every_try_of_a_call_ends_within_the_one_timeout(cloud_store: WiredStore
     cloud_store.get(new_key())
     first, second, third = (call.timeout for call in cloud_store.wire.calls)
     assert 10.0 >= first > second > third > 0
+
+
+def test_no_try_begins_after_the_timeout(cloud_store: WiredStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_datastore_calls, "SystemRandom", lambda: SimpleNamespace(uniform=lambda first, last: last))
+    cloud_store.wire.faults["lookup"] = [Fault(StatusCode.UNAVAILABLE)]
+    store = DatastoreStore(cloud_store.client, timeout=_datastore_calls.PAUSES[0])
+    with pytest.raises(StoreUnavailable, match="lookup failed with UNAVAILABLE"):
+        store.get(new_key())
+    assert cloud_store.wire.rpcs() == ["lookup"]
 
 
 @pytest.mark.parametrize("call", ["get", "delete", "count_expired", "delete_expired"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
+from secrets import SystemRandom
 from typing import Any, TypeVar
 
 import grpc
 from google.api_core.gapic_v1 import routing_header
-from google.api_core.retry import Retry
 from google.cloud.datastore_v1 import types
 from google.cloud.ndb import Client
 from grpc import StatusCode
@@ -19,7 +20,7 @@ from gaesess.stores._datastore_client import Tokens
 
 T = TypeVar("T")
 
-MAX_TRIES = 3
+PAUSES = (0.4, 0.8)  # seconds, at most, before the second try and before the third
 MAX_KEYS = 1000  # of one lookup (https://cloud.google.com/datastore/docs/concepts/limits)
 PLUGIN_FAILED = "Getting metadata from plugin failed with error: "  # of gRPC
 NO_ANSWER = "Datastore {} failed: what came back is no answer to it; is there a proxy?"
@@ -91,7 +92,7 @@ class Calls:
             return type(response).pb(response)
 
         try:
-            return retrying(attempt, lambda error: _status(error) in retry)
+            return retrying(attempt, lambda error: _status(error) in retry, deadline)
         except Exception as error:  # the client's own too, as of a reply that a proxy has made
             status = _status(error)
             raised = (expected or {}).get(status) if status else None
@@ -161,21 +162,17 @@ def _reason(error: Exception, status: StatusCode | None) -> str:
     return f"{status.name}: {HINTS.get(status, 'see the error it was raised from')}"
 
 
-def retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool]) -> T:
-    """Make a call at most MAX_TRIES times, a jittered while apart, as long as its error says that it is worth it."""
-    try:
-        return call()  # a Retry around it would cost a tenth of what the call does
-    except (grpc.RpcError, Aborted) as error:
-        failures = [error]
-    more_tries = iter(range(MAX_TRIES - 1))
+def retrying(call: Callable[[], T], is_worth_it: Callable[[BaseException], bool], deadline: float = inf) -> T:
+    """Make a call as often as PAUSES allow, a random while apart, as long as its error says that it is worth it.
 
-    def try_again(error: BaseException) -> bool:
-        return is_worth_it(error) and next(more_tries, None) is not None
-
-    def attempt() -> T:
-        if failures:
-            raise failures.pop()
-        return call()
-
-    result: T = Retry(predicate=try_again, initial=0.2, maximum=1.0, timeout=None)(attempt)()  # seconds
-    return result
+    No try begins after the deadline, by time.monotonic.
+    """
+    for pause in PAUSES:
+        try:
+            return call()
+        except (grpc.RpcError, Aborted) as error:
+            seconds = SystemRandom().uniform(0, pause)
+            if not is_worth_it(error) or time.monotonic() + seconds > deadline:
+                raise
+        time.sleep(seconds)
+    return call()
