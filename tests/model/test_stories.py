@@ -44,6 +44,9 @@ STORIES = {
     "a sign-out of a user is not asked of the cache": "revoke_user|read@cookie tiered,revocable,2p A A A B B B B",
     "a new id does not sign in again": "regenerate|revoke_user@store durable,revocable,2p A A A B B A A A A",
     "a sign-out of which a reply is lost is whole": "regenerate|terminate@store durable,2p A A A A A A B B B:lost B",
+    "after an eviction a session may move again, from a cookie of before": (
+        "grow|grow|increment@cookie memory,revocable,1p A A C C evict:the-record C C B B B"
+    ),
     "a write does not overwrite a tombstone": "increment|terminate@store durable,2p A A B B B A A A",
 }
 

@@ -353,7 +353,7 @@ class World:
         self.late: list[Call] = []
         self.used = 0
         self.soft = False  # the cache failed: what it has may be old, for a while
-        self.evicted = False  # from the only store
+        self.evicted: frozenset[str] = frozenset()  # what the only store has forgotten
         self.stepped = False  # the clock
         self.last = ""
         self.story: list[str] | None = None
@@ -484,7 +484,8 @@ class World:
         for key in list(self.engines[engine].records):
             if self.names.get(key, key).replace(" ", "-") == name:
                 del self.engines[engine].records[key]
-        self.evicted |= engine == DURABLE
+        if engine == DURABLE:
+            self.evicted |= {name}
         self.tell(f"{engine} forgets {name.replace('-', ' ')}")
 
     def _step(self, request: Request, fault: str) -> None:
