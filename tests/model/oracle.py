@@ -6,12 +6,14 @@ Rules are numbered as in docs/explanation/guarantees.md. "Limit:" names a limit 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from gaesess import _impl
 from gaesess._core import POINTER, RECORDED
 from model.engines import CACHE, DURABLE, Engine
-from model.requests import ABSENT, Request, Save, Seen
+from model.requests import ABSENT, FILLER, Request, Save, Seen
 from model.world import TIME, Process, Shards, World, run_alone, token_of
 
 
@@ -26,6 +28,11 @@ def judge(world: World) -> str | None:
 
 def _numbered(shards: Any) -> Iterable[tuple[int, dict[bytes, Any]]]:
     return shards.items() if isinstance(shards, Shards) else enumerate(shards)
+
+
+@lru_cache(10_000)
+def _text(token: Any) -> str:
+    return _impl.format_sid(token.expires, False, token.sid)
 
 
 _seen: dict[Any, Seen | str] = {}
@@ -50,6 +57,7 @@ class Oracle:
             if wrong := self._wrong_with(request):
                 return f"{request.name}: {wrong}"
         self.world.finish()
+        heard = self.world.milestones()
         cookies = [("the old cookie", None, header) for header in self.start.cookies[:-1]]
         cookies.append(("the cookie", None, self.start.cookies[-1]))
         for request in self.requests:
@@ -59,7 +67,7 @@ class Oracle:
             state = frozenset(engines[DURABLE].records.items()), frozenset(engines[CACHE].records.items())
             for name, owner, header in cookies:
                 seen = self._seen(header, process, engines, seconds, state)
-                if wrong := self._wrong_with_cookie(owner, header, seen, seconds, process):
+                if wrong := self._wrong_with_cookie(owner, header, seen, heard, seconds, process):
                     return f"{name}, {when}: {wrong}"
         return None
 
@@ -117,8 +125,7 @@ class Oracle:
         # move makes the same revision of it.
         if self.case.home == "cookie" and seen.sid == self.sid and "the-record" in self.world.evicted:
             return None
-        data = {key: value for key, value in seen.data.items() if key != "gaesess.user"}
-        if self.shown.setdefault((seen.sid, seen.revision), data) != data:
+        if self.shown.setdefault((seen.sid, seen.revision), seen.data) != seen.data:
             return "3: one revision is shown with different data"
         return None
 
@@ -218,13 +225,18 @@ class Oracle:
         return seen
 
     def _wrong_with_cookie(
-        self, owner: Request | None, header: str, seen: Seen | str, seconds: float, process: Process
+        self,
+        owner: Request | None,
+        header: str,
+        seen: Seen | str,
+        heard: dict[str, float],
+        seconds: float,
+        process: Process,
     ) -> str | None:
         if isinstance(seen, str):
             return seen
         token = token_of(self.start.setup.manager, header)
-        sid = self._text(token)
-        heard = self.world.milestones()
+        sid = _text(token)
         copied = not token.flags & POINTER and not self.case.revocable  # limit: a copy of a cookie stays valid
         if seen.sid is None:
             return None if self._may_be_over(sid) else "4: the session is lost"
@@ -254,11 +266,6 @@ class Oracle:
         await session.aload()
         return Seen(session)
 
-    def _text(self, token: Any) -> str:
-        from gaesess import _impl
-
-        return _impl.format_sid(token.expires, False, token.sid)
-
     # -- data
 
     def _saves(self) -> list[Save]:
@@ -282,50 +289,59 @@ class Oracle:
         return must, [save for save in self._saves() if save not in must and save.sid not in self.begun]
 
     def _wrong_data(self, seen: Seen, must: list[Save], may: list[Save]) -> str | None:
-        """Return what is wrong if no order of these changes leads to the data, each of `must` once, of `may` at most.
+        certain = tuple(change for save in must for change in save.changes)
+        possible = tuple(change for save in may for change in save.changes)
+        return _wrong_data(seen.data, certain, possible, self.case.home == "store", seen.sid in self.begun)
 
-        Every save changes keys of its own, or what adds up, and one pair of keys that must fit each other.
-        """
-        data = dict(seen.data)
-        data.pop("gaesess.user", None)
-        begun = seen.sid in self.begun
-        certain = [change for save in must for change in save.changes]
-        possible = [change for save in may for change in save.changes]
-        if not begun:
-            if wrong := self._wrong_sums(data, certain, possible):
-                return wrong
-            if data.get("x") != data.get("z"):
-                return "1: of two keys that were written together one is lost"
-        for key in {*data, *(change[1] for change in certain if len(change) > 2)} - {"n", "items"}:
-            values = [change[2] for change in certain if change[:2] == ("set", key)]
-            values += [change[2] for change in possible if change[:2] == ("set", key)]
-            values += [change[2] for change in certain + possible if change[:2] == ("quick", key)]
-            if not any(change[:2] == ("set", key) for change in certain):
-                values += [ABSENT] if begun else [*self._initial(key)]
-            if data.get(key, ABSENT) not in values:
-                return f"1: {key!r} is {data.get(key)!r}, and that was not saved last"
-        return None
 
-    def _initial(self, key: str) -> list[Any]:
-        from model.requests import FILLER
+Changes = tuple[tuple[Any, ...], ...]
 
-        if key == "f":
-            return [ABSENT, FILLER] if self.case.home == "store" else [ABSENT]
-        return ["", "0"] if key in ("x", "z") else [ABSENT]
 
-    def _wrong_sums(self, data: dict[str, Any], certain: list[Any], possible: list[Any]) -> str | None:
-        total = 1 + sum(change[2] for change in certain if change[0] == "add")
-        sums = {total}
-        for change in possible:
-            if change[0] == "add":
-                sums |= {each + change[2] for each in sums}
-        if data.get("n") not in sums:
-            return f"1: the sum is {data.get('n')}, not {' or '.join(map(str, sorted(sums)))}"
-        items = data.get("items", [])
-        wanted = [change[2] for change in certain if change[0] == "append"]
-        allowed = [change[2] for change in possible if change[0] == "append"]
-        if items[:1] != [0] or len(set(items)) != len(items) or not set(wanted) <= set(items):
-            return f"1: the items are {items}, not 0 and {wanted} each once"
-        if not set(items) <= {0, *wanted, *allowed}:
-            return f"1: the items {items} are more than anybody appended"
-        return None
+@lru_cache(100_000)
+def _wrong_data(
+    seen: frozenset[tuple[str, Any]], certain: Changes, possible: Changes, was_stored: bool, begun: bool
+) -> str | None:
+    """Return what is wrong if no order of these changes leads to the data, each certain once, each possible at most.
+
+    Every save changes keys of its own, or what adds up, and one pair of keys that must fit each other. `begun` is
+    whether a request began the session, `was_stored` whether it was in the store at the start.
+    """
+    data = dict(seen)
+    if not begun:
+        if wrong := _wrong_sums(data, certain, possible):
+            return wrong
+        if data.get("x") != data.get("z"):
+            return "1: of two keys that were written together one is lost"
+    for key in {*data, *(change[1] for change in certain if len(change) > 2)} - {"n", "items"}:
+        values = [change[2] for change in certain if change[:2] == ("set", key)]
+        values += [change[2] for change in possible if change[:2] == ("set", key)]
+        values += [change[2] for change in certain + possible if change[:2] == ("quick", key)]
+        if not any(change[:2] == ("set", key) for change in certain):
+            values += [ABSENT] if begun else _initial(key, was_stored)
+        if data.get(key, ABSENT) not in values:
+            return f"1: {key!r} is {data.get(key)!r}, and that was not saved last"
+    return None
+
+
+def _initial(key: str, was_stored: bool) -> list[Any]:
+    if key == "f":
+        return [ABSENT, FILLER] if was_stored else [ABSENT]
+    return ["", "0"] if key in ("x", "z") else [ABSENT]
+
+
+def _wrong_sums(data: dict[str, Any], certain: Changes, possible: Changes) -> str | None:
+    total = 1 + sum(change[2] for change in certain if change[0] == "add")
+    sums = {total}
+    for change in possible:
+        if change[0] == "add":
+            sums |= {each + change[2] for each in sums}
+    if data.get("n") not in sums:
+        return f"1: the sum is {data.get('n')}, not {' or '.join(map(str, sorted(sums)))}"
+    items = data.get("items", ())
+    wanted = [change[2] for change in certain if change[0] == "append"]
+    allowed = [change[2] for change in possible if change[0] == "append"]
+    if items[:1] != (0,) or len(set(items)) != len(items) or not set(wanted) <= set(items):
+        return f"1: the items are {items}, not 0 and {wanted} each once"
+    if not set(items) <= {0, *wanted, *allowed}:
+        return f"1: the items {items} are more than anybody appended"
+    return None

@@ -27,11 +27,17 @@ class Seen:
 
     __slots__ = ("data", "in_store", "revision", "sid")
 
+    data: frozenset[tuple[str, Any]]  # but its user; what can be looked up, as a million schedules are shown the same
+
     def __init__(self, session: Any) -> None:
         active = session.is_active()
         self.sid = session.sid if active else None
         self.revision = session.revision
-        self.data = {key: list(value) if type(value) is list else value for key, value in session.items()}
+        self.data = frozenset(
+            (key, tuple(value) if type(value) is list else value)
+            for key, value in session.items()
+            if key != "gaesess.user"
+        )
         self.in_store = bool(active and session.home and session.home.value == "store")
 
 
