@@ -18,7 +18,7 @@ from fuzz.middleware import COMPRESS, ENCRYPT, GAE_SESSIONS, HEADER, NO_EXPIRY, 
 from fuzz.targets import KEY_ID, NAMES, NOW, SECRET, TOKEN
 from gaesess import _core
 from gaesess._core import BROWSER, POINTER, SECURE, SIGNED, ZLIB
-from gaesess.stored import History, frame, tombstone
+from gaesess.records import History, frame, tombstone
 from gaesess.users import USER_KEY
 
 CORPUS = Path(__file__).parent / "corpus"

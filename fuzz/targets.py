@@ -13,10 +13,11 @@ from fuzz.requests import requests
 from gaesess import SessionManager, _core, _impl
 from gaesess._core import ENCRYPTED, HEADER_BYTES, POINTER, SALT_BYTES, SID_BYTES, SIGNED, Token
 from gaesess.drivers import run
+from gaesess.ending import end, hand_on
 from gaesess.errors import InvalidToken, MalformedToken, SessionTerminated, StoreUnavailable
 from gaesess.keys import derive
 from gaesess.legacy.pickles import session_data
-from gaesess.stored import Records, end, hand_on
+from gaesess.records import Records
 from gaesess.stores.memory import MemoryStore
 
 KEY_ID = 7
