@@ -183,7 +183,12 @@ class Records:
         self._name = type(store).__name__
         self._store: Any = tiers or awaitable(store)
         self._tiers = tiers
-        self.may_forget = store.may_forget  # whether a record can vanish that nobody has deleted
+        self._source: Any = store.durable if tiers else store
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether a record can vanish that nobody has deleted. A store may learn it only when it is first called."""
+        return self._source.may_forget  # type: ignore[no-any-return]
 
     def key(self, token: Token) -> str:
         """Return the store's key of a record."""
