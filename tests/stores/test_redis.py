@@ -271,9 +271,8 @@ def test_a_write_repeated_after_another_one_conflicts(kind: Kind, port: int, raw
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_that_gets_no_reply_is_an_outage_and_not_repeated(kind: Kind, proxy: Proxy, call: str) -> None:
     """It would take the timeout twice."""
-    store, key, other = kind.at(proxy.address, timeout=1), new_key(), new_key()
+    store, key, other = kind.at(proxy.address), new_key(), new_key()
     version = store.add(key, b"old", expires_at=EXPIRY)
-    store._timeout = 0.05
     proxy.inject(drops="replies")
     with pytest.raises(StoreUnavailable, match="TimeoutError"):
         CALLS[call](store, key, other, version)
@@ -383,7 +382,7 @@ def test_an_argument_that_cannot_be_is_refused(kind: Kind, options: dict[str, An
 
 
 def test_without_a_client_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gaesess.stores.redis.find_spec", lambda name: None)
+    monkeypatch.setattr("gaesess.stores._redis.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"gaesess\[redis\]"):
         RedisStore("redis://localhost")
 
@@ -391,10 +390,10 @@ def test_without_a_client_package_the_error_says_what_to_install(monkeypatch: py
 @pytest.mark.parametrize("name", ["redis", "valkey"])
 def test_one_package_serves_both_schemes(name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(name)
-    monkeypatch.setattr("gaesess.stores.redis.find_spec", lambda found: found == name or None)
+    monkeypatch.setattr("gaesess.stores._redis.find_spec", lambda found: found == name or None)
     for scheme in ("redis", "valkey"):
         store = RedisStore(f"{scheme}://127.0.0.1:{port}")
-        assert type(store._calls._new_client()).__module__.startswith(name)
+        assert type(store._calls._server._new_client()).__module__.startswith(name)
         assert store.get(new_key()) is None
         store.close()
 
@@ -632,7 +631,7 @@ def test_event_loops_one_after_the_other_and_at_once(scheme: str, port: int) -> 
             assert asyncio.run(count_up())
         assert race(lambda _: asyncio.run(count_up()), [b""] * 4) == [True] * 4
         gc.collect()
-    assert store._clients == {}
+    assert store._server._clients == {}
 
 
 @CLIENTS
@@ -645,7 +644,7 @@ def test_a_loop_that_was_closed_without_ado_leaves_nothing_to_the_next(scheme: s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that its connection was not closed
         assert asyncio.run(store.get(new_key())) is None
-        assert store._clients == {}
+        assert store._server._clients == {}
         del loop
         gc.collect()
 

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from hashlib import sha1
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any
 
 from gaesess.drivers import run
-from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
+from gaesess.errors import Conflict, Gone, KeyExists, StoreUnavailable
+from gaesess.stores._redis import Command, Connect, RedisServer
 from gaesess.stores.base import AsyncCache, Cache, Stored, Version, checked_seconds
 
-Connect: TypeAlias = Callable[[], Any]
-Command: TypeAlias = tuple[Any, ...]
-
-PACKAGES = ("redis", "valkey")  # clients that differ in little but their names
 VERSION_BYTES = 8
-MAX_CONNECTIONS = 64  # of an event loop, whose further calls wait for one; threads have as many as there are threads
 
-# Arguments: the value, when it expires (Unix milliseconds), and the version that it replaces, or nothing. Returns 1, or
-# 0 if there is another version, or nil if there is none.
+# Replaces a version, or with '' adds a record, which expires at a time in Unix milliseconds. Returns 1; 0 if there is
+# another version; nothing if there is none.
 #
-# A value begins with its version, which no other write has: so a write that is sent twice, because its first reply was
-# lost, finds itself. It must write something then, for WAIT. If the memory is full, what takes no more than before,
-# such as a tombstone, is stored all the same: Redis does not stop a script that has written without taking memory.
+# A value begins with its version, which is different for each write. So a write that is sent twice, because its first
+# reply was lost, finds that it was made. It then writes the expiry again: WAIT waits for what the connection has
+# written. If the memory is full, a record that becomes no longer is stored all the same, such as a tombstone: Redis
+# does not stop a script whose first write needed no memory.
 _WRITE = """\
 local version, value, expiry = redis.call('GETRANGE', KEYS[1], 0, 7), ARGV[1], ARGV[2]
 if version == string.sub(value, 1, 8) then return redis.call('PEXPIREAT', KEYS[1], expiry) end
@@ -41,7 +33,7 @@ end
 return reply.err and reply or 1
 """
 
-# Writes what is there already, the expiry: WAIT waits for nothing but what its own connection has written.
+# Writes the expiry that is there already, for WAIT.
 _READ = """\
 local value = redis.call('GET', KEYS[1])
 if value then redis.call('PEXPIRE', KEYS[1], redis.call('PTTL', KEYS[1])) end
@@ -62,7 +54,6 @@ class AsyncRedisStore(AsyncCache):
     # RedisStore runs these coroutines too, over a client whose calls block.
 
     is_async = True
-    may_forget = True
 
     def __init__(
         self,
@@ -74,34 +65,25 @@ class AsyncRedisStore(AsyncCache):
         wait_replicas: int = 0,
     ) -> None:
         timeout = checked_seconds("timeout", timeout)
-        if may_forget is not None and type(may_forget) is not bool:
-            raise ValueError(f"may_forget must be True, False, or None to find out, got {may_forget!r}")
         if type(wait_replicas) is not int or wait_replicas < 0:
             raise ValueError(f"wait_replicas must be an int of at least 0, got {wait_replicas!r}")
-        if isinstance(server, str):
-            self._connect, self._address = _from_url(server, timeout, self.is_async)
-        elif callable(server):
-            self._connect, self._address = server, "(a client of your own)"
-        else:
-            message = 'server must be a URL, such as "redis://localhost:6379/0", or a function that makes a client'
-            raise TypeError(f"{message}, got a {type(server).__name__}")
+        self._server = RedisServer(server, timeout, may_forget, self.is_async, no_cluster=wait_replicas > 0)
         self._prefix = prefix
-        self._finds_out = may_forget is None
-        self.may_forget = True if may_forget is None else may_forget
         # For half of the time, so that its answer arrives before the client gives up.
         self._wait: list[Command] = [("WAIT", wait_replicas, int(timeout * 500) or 1)] if wait_replicas else []
-        # By process or event loop: a client, and what closes it with the loop.
-        self._clients: dict[Any, tuple[Any, AsyncGenerator[None, None] | None]] = {}
-        with suppress(*_client_errors()):  # that of a cluster connects at once; the server may be down now
-            self._new_client()
+
+    @property
+    def may_forget(self) -> bool:  # type: ignore[override]
+        """Whether a missing record may be one that was forgotten. True before the first call, if it has to ask."""
+        return self._server.may_forget
 
     async def get(self, key: str, *, fresh: bool = False) -> Stored | None:
-        if fresh and self._wait:  # the core settles so what became of a write: one that may yet be lost is no answer
+        if fresh and self._wait:  # gaesess looks whether a write has landed, and it must not be lost after that
             return _stored(await self._run(_READ, key, (), self._wait))
-        return _stored(*await self._ask(("GET", self._prefix + key)))
+        return _stored(*await self._server.ask(("GET", self._prefix + key)))
 
     async def get_many(self, keys: Sequence[str]) -> list[Stored | None]:
-        values = await self._ask(*(("GET", self._prefix + key) for key in keys)) if keys else []
+        values = await self._server.ask(*(("GET", self._prefix + key) for key in keys)) if keys else []
         return [_stored(value) for value in values]
 
     async def add(self, key: str, data: bytes, *, expires_at: int) -> int:
@@ -111,10 +93,10 @@ class AsyncRedisStore(AsyncCache):
         return await self._write(key, data, expires_at, version.to_bytes(VERSION_BYTES, "big"), self._wait)
 
     async def delete(self, key: str) -> None:
-        await self._ask(("UNLINK", self._prefix + key))
+        await self._server.ask(("UNLINK", self._prefix + key))
 
     async def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        await self._ask(("SET", self._prefix + key, os.urandom(VERSION_BYTES) + data, "PXAT", expires_at * 1000))
+        await self._server.ask(("SET", self._prefix + key, os.urandom(VERSION_BYTES) + data, "PXAT", expires_at * 1000))
 
     async def gets(self, key: str) -> Stored | None:
         return await self.get(key)
@@ -124,11 +106,7 @@ class AsyncRedisStore(AsyncCache):
 
     async def close(self) -> None:
         """Close the connections of this event loop. The store stays usable, and opens them again when needed."""
-        client, closing = self._clients.pop(self._place(), (None, None))
-        if closing:
-            await closing.aclose()
-        elif client:
-            client.close()
+        await self._server.close()
 
     async def _write(self, key: str, data: bytes, expires_at: int, old: bytes, wait: list[Command]) -> int:
         new = os.urandom(VERSION_BYTES)
@@ -144,97 +122,16 @@ class AsyncRedisStore(AsyncCache):
     async def _run(self, script: str, key: str, arguments: Command, wait: list[Command]) -> Any:
         rest = 1, self._prefix + key, *arguments
         try:
-            reply, *counts = await self._ask(("EVALSHA", _DIGESTS[script], *rest), *wait)
+            reply, *counts = await self._server.ask(("EVALSHA", _DIGESTS[script], *rest), *wait)
         except StoreUnavailable as error:
             if type(error.__cause__).__name__ != "NoScriptError":
                 raise
-            reply, *counts = await self._ask(("EVAL", script, *rest), *wait)
+            reply, *counts = await self._server.ask(("EVAL", script, *rest), *wait)
         if reply and wait and counts[0] < wait[0][1]:
             raise StoreUnavailable(
-                f"Redis {self._address} has a record on {counts[0]} replicas, and wait_replicas={wait[0][1]}"
+                f"Redis {self._server.address} has the record on {counts[0]} replicas, and wait_replicas={wait[0][1]}"
             )
         return reply
-
-    async def _ask(self, *commands: Command) -> list[Any]:
-        """Return the replies to commands, which are sent together; but for a cluster on one connection."""
-        try:
-            place = self._place()
-            client, _ = self._clients.get(place) or await self._open(place)
-            if self._finds_out:
-                await self._find_out(client)
-            if len(commands) == 1:
-                reply = client.execute_command(*commands[0])
-                return [await reply if self.is_async else reply]
-            pipeline = client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            pending = pipeline.execute(raise_on_error=False)  # its own error would quote the data
-            replies: list[Any] = await pending if self.is_async else pending
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return replies
-        except _client_errors() as error:
-            raise self._failure(error) from error
-
-    async def _find_out(self, client: Any) -> None:
-        """Set `may_forget`."""
-        try:
-            reply = client.execute_command("INFO")
-            info = await reply if self.is_async else reply
-        except _client_errors() as error:
-            if type(error).__name__ != "NoPermissionError":
-                raise
-            message = "INFO, which tells whether the server may forget records, is forbidden"
-            raise StoreUnavailable(f"{message}: grant +info, or pass may_forget=True or False") from error
-        is_kept = info["maxmemory_policy"] == "noeviction" and (info["aof_enabled"] or info["connected_slaves"])
-        self.may_forget, self._finds_out = not is_kept, False
-
-    def _failure(self, error: Exception) -> StoreUnavailable | SessionTooLarge:
-        reason = str(error).partition(", with args")[0]  # of an unknown command, among them the data
-        error.args = (reason,)
-        if "invalid bulk length" in reason:
-            message = "refused a record as too large: keep less in the session, or raise its proto-max-bulk-len"
-            return SessionTooLarge(f"Redis {self._address} {message}")
-        return StoreUnavailable(f"Redis {self._address} failed: {type(error).__name__}: {reason}")
-
-    # the clients
-
-    def _place(self) -> Any:
-        if not self.is_async:
-            return os.getpid()
-        from asyncio import get_running_loop  # in memory already, where there is one
-
-        return get_running_loop()
-
-    async def _open(self, place: Any) -> tuple[Any, AsyncGenerator[None, None] | None]:
-        client, closing = self._new_client(), None
-        if self.is_async:
-            for loop in [loop for loop in self._clients if loop.is_closed()]:
-                del self._clients[loop]
-            closing = self._closing(place, client)
-            await anext(closing)
-        return self._clients.setdefault(place, (client, closing))
-
-    async def _closing(self, loop: Any, client: Any) -> AsyncGenerator[None, None]:
-        """Close a client when its event loop shuts down its generators, as asyncio.run does in the end."""
-        try:
-            yield
-        finally:
-            self._clients.pop(loop, None)
-            await client.aclose()
-
-    def _new_client(self) -> Any:
-        client = self._connect()
-        is_async = any(".asyncio" in kind.__module__ for kind in type(client).__mro__)
-        if not hasattr(client, "get_encoder") or is_async != self.is_async:
-            wanted = "redis.asyncio or valkey.asyncio" if self.is_async else "redis or valkey"
-            raise TypeError(f"server must be a function that makes a client of {wanted}, it made a {type(client)!r}")
-        if client.get_encoder().decode_responses:
-            raise ValueError("RedisStore needs a client with decode_responses=False: records are bytes")
-        if self._wait and hasattr(client, "get_node_from_key"):
-            raise ValueError("wait_replicas must be 0 for a cluster: set min-replicas-to-write on its servers instead")
-        return client
 
 
 class _Blocking(AsyncRedisStore):
@@ -268,8 +165,9 @@ class RedisStore(Cache):
         may_forget: bool | None = None,
         wait_replicas: int = 0,
     ) -> None:
-        options: dict[str, Any] = {"prefix": prefix, "timeout": timeout, "wait_replicas": wait_replicas}
-        self._calls = _Blocking(server, may_forget=may_forget, **options)
+        self._calls = _Blocking(
+            server, prefix=prefix, timeout=timeout, may_forget=may_forget, wait_replicas=wait_replicas
+        )
 
     @property
     def may_forget(self) -> bool:  # type: ignore[override]
@@ -313,49 +211,3 @@ class RedisStore(Cache):
 
 def _stored(value: bytes | None) -> Stored | None:
     return None if value is None else Stored(value[VERSION_BYTES:], int.from_bytes(value[:VERSION_BYTES], "big"))
-
-
-def _from_url(url: str, timeout: float, is_async: bool) -> tuple[Connect, str]:
-    """Return a function that makes a client, and the server's address for messages."""
-    preferred = sorted(PACKAGES, key=lambda name: not url.startswith(name))
-    name = next((name for name in preferred if find_spec(name)), None)
-    if name is None:
-        raise ImportError("RedisStore needs redis-py or valkey-py: pip install 'gaesess[redis]'")
-    package = f"{name}.asyncio" if is_async else name
-    module, retry = import_module(package), import_module(f"{package}.retry")
-    backoff, errors = import_module(f"{name}.backoff"), import_module(f"{name}.exceptions")
-    pool_class = module.BlockingConnectionPool if is_async else module.ConnectionPool
-    limits = {"max_connections": MAX_CONNECTIONS, "timeout": timeout} if is_async else {"max_connections": 2**31}
-    retried = (errors.ConnectionError,)  # and no TimeoutError, which would take as long again
-    for theirs, ours in (("valkey:", "redis:"), ("valkeys:", "rediss:")):
-        if name == "redis" and url.startswith(theirs):
-            url = url.replace(theirs, ours, 1)
-
-    def connect() -> Any:
-        return module.Redis.from_pool(
-            pool_class.from_url(
-                url,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                retry=retry.Retry(backoff.NoBackoff(), 1, retried),
-                retry_on_error=list(retried),
-                protocol=2,  # nothing arrives that was not asked for
-                **limits,
-            )
-        )
-
-    try:
-        connect()
-        parts = urlsplit(url)
-        address = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-    except ValueError:  # whose text can have a part of the password
-        example = "redis://:password@localhost:6379/0"
-        raise ValueError(f'server must be a URL such as "{example}"; a password has %23 for #, and %2F for /') from None
-    return connect, address
-
-
-def _client_errors() -> tuple[type[Exception], ...]:
-    """Return what the clients in memory raise when a server does not answer, or refuses a command."""
-    modules = {name.title(): sys.modules[f"{name}.exceptions"] for name in PACKAGES if name in sys.modules}
-    names = "Error", "ClusterException"
-    return OSError, *(getattr(module, brand + name) for brand, module in modules.items() for name in names)
