@@ -22,15 +22,17 @@ VERSION_BYTES = 8
 # written. If the memory is full, a record that becomes no longer is stored all the same, such as a tombstone: Redis
 # does not stop a script whose first write needed no memory.
 _WRITE = """\
-local version, value, expiry = redis.call('GETRANGE', KEYS[1], 0, 7), ARGV[1], ARGV[2]
-if version == string.sub(value, 1, 8) then return redis.call('PEXPIREAT', KEYS[1], expiry) end
-if version ~= ARGV[3] then return version ~= '' and 0 end
-local reply = redis.pcall('SET', KEYS[1], value, 'PXAT', expiry)
-if reply.err and string.find(reply.err, 'OOM ') and #value <= redis.call('STRLEN', KEYS[1]) then
-  redis.call('PEXPIREAT', KEYS[1], expiry)
-  reply = redis.pcall('SET', KEYS[1], value, 'PXAT', expiry)
+local version = redis.call('GETRANGE', KEYS[1], 0, 7)
+if version == ARGV[3] then
+  local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+  if reply.err and string.find(reply.err, 'OOM ') and #ARGV[1] <= redis.call('STRLEN', KEYS[1]) then
+    redis.call('PEXPIREAT', KEYS[1], ARGV[2])
+    reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+  end
+  return reply.err and reply or 1
 end
-return reply.err and reply or 1
+if version == string.sub(ARGV[1], 1, 8) then return redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
+return version ~= '' and 0
 """
 
 # Writes the expiry that is there already, for WAIT.
