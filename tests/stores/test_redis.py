@@ -9,11 +9,11 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from socketserver import ThreadingTCPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -138,8 +138,8 @@ class Kind:
         return bool((store._store if self.is_async else store).may_forget)
 
     def close(self) -> None:
-        for store in self._made:
-            store.close()
+        while self._made:
+            self._made.pop().close()
 
 
 @pytest.fixture(params=["redis", "valkey", "redis, async", "valkey, async"])
@@ -447,6 +447,17 @@ def test_it_finds_out_when_the_server_is_up_at_last(kind: Kind, tmp_path: Path) 
 RIGHTS = "~gaesess:* +get +set +getrange +strlen +unlink +evalsha +eval +pexpireat"
 
 
+def test_what_waits_for_replicas_needs_some_more(kind: Kind, replicated_redis: str) -> None:
+    address = replicated_redis.partition("//")[2]
+    with redis.Redis.from_url(replicated_redis) as client:
+        client.execute_command(*f"ACL SETUSER waiting reset on >{SECRET} {RIGHTS} +wait +pexpire +pttl".split())
+    options = {"may_forget": True, "wait_replicas": 1, "timeout": 5}
+    store, key = kind.at(f"waiting:{SECRET}@{address}", **options), new_key()
+    version = store.add(key, b"first", expires_at=EXPIRY)
+    version = store.replace(key, b"second", expires_at=EXPIRY, version=version)
+    assert store.get(key, fresh=True) == Stored(b"second", version)
+
+
 @pytest.fixture
 def user(raw: redis.Redis) -> Iterator[str]:
     """Return a user that has only the rights of the how-to."""
@@ -560,10 +571,16 @@ def is_complete(node: redis.Redis) -> bool:
     return (info["cluster_state"], info["cluster_known_nodes"]) == ("ok", "2")
 
 
+def cluster_client(kind: Kind, port: int) -> Any:
+    """Return a client as the how-to makes it."""
+    client = getattr(kind.module, {"redis": "RedisCluster", "valkey": "ValkeyCluster"}[kind.scheme])
+    backoff = import_module(f"{kind.scheme}.backoff").NoBackoff()
+    retry = import_module(f"{kind.module.__name__}.retry").Retry(backoff, 1)
+    return client(host="127.0.0.1", port=port, socket_timeout=5, socket_connect_timeout=5, retry=retry)
+
+
 def test_a_cluster(kind: Kind, cluster: int) -> None:
-    name = {"redis": "RedisCluster", "valkey": "ValkeyCluster"}[kind.scheme]
-    module = import_module(f"{kind.module.__name__}.cluster")
-    store = kind.of(lambda: getattr(module, name)(host="127.0.0.1", port=cluster, socket_timeout=5))
+    store = kind.of(lambda: cluster_client(kind, cluster))
     keys = [new_key() for _ in range(40)]
     versions = [store.add(key, b"first", expires_at=EXPIRY) for key in keys]
     with pytest.raises(KeyExists):
@@ -579,10 +596,52 @@ def test_a_cluster(kind: Kind, cluster: int) -> None:
 
 
 def test_a_cluster_has_no_replicas_to_wait_for(kind: Kind, cluster: int) -> None:
-    name = {"redis": "RedisCluster", "valkey": "ValkeyCluster"}[kind.scheme]
-    module = import_module(f"{kind.module.__name__}.cluster")
     with pytest.raises(ValueError, match="wait_replicas must be 0 for a cluster"):
-        kind.of(lambda: getattr(module, name)(host="127.0.0.1", port=cluster), wait_replicas=1)
+        kind.of(lambda: cluster_client(kind, cluster), wait_replicas=1)
+
+
+def test_a_cluster_that_is_down_is_an_outage(kind: Kind) -> None:
+    store = kind.of(lambda: cluster_client(kind, services.free_port()))
+    with pytest.raises(StoreUnavailable, match="ClusterException"):
+        store.get(new_key())
+
+
+def test_sentinel_and_its_failover(kind: Kind, tmp_path: Path) -> None:
+    services.REDIS.require()
+    port = services.free_port()
+    with replicated(services.run_redis, tmp_path) as (primary_port, primary, _):
+        configuration = tmp_path / "sentinel.conf"
+        configuration.write_text(f"""\
+port {port}
+dir {tmp_path}
+sentinel monitor mymaster 127.0.0.1 {primary_port} 1
+sentinel down-after-milliseconds mymaster 200
+""")
+        command = ["redis-server", str(configuration), "--sentinel"]
+        with services.running(command, tmp_path, lambda: services.redis_answers(port)):
+            with redis.Redis(port=port, decode_responses=True) as sentinel:
+                while sentinel.sentinel_master("mymaster")["num-slaves"] != 1:
+                    sentinel.ping()
+            module = import_module(f"{kind.module.__name__}.sentinel")
+
+            def connect() -> Any:
+                return module.Sentinel([("127.0.0.1", port)], socket_timeout=5).master_for("mymaster", socket_timeout=5)
+
+            store, key = kind.of(connect, wait_replicas=1, timeout=10), new_key()
+            version = store.add(key, b"data", expires_at=EXPIRY)
+            primary.kill()
+            assert until_found(store, key) == Stored(b"data", version)
+            kind.close()
+            del store, connect
+            with warnings.catch_warnings():  # nobody closes the connections of a Sentinel object
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
+
+
+def until_found(store: Any, key: str) -> Stored:
+    while True:
+        with suppress(StoreUnavailable):
+            return cast(Stored, store.get(key))
 
 
 def test_a_plain_client_on_a_node_of_a_cluster_is_an_outage(kind: Kind, cluster: int) -> None:

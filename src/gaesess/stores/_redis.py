@@ -46,7 +46,9 @@ class RedisServer:
         # By process or event loop: a client, and what closes it with the loop.
         self._clients: dict[Any, tuple[Any, AsyncGenerator[None, None] | None]] = {}
         with suppress(*_client_errors()):  # a client of a cluster connects at once, and the server may be down now
-            self._new_client()
+            client = self._new_client()
+            if not is_async:
+                client.close()
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Return the replies to commands, which are sent together, and on one connection unless it is a cluster.
