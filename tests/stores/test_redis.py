@@ -675,6 +675,37 @@ def only_reads(store: RedisStore, key: str, data: bytes) -> bool:
     return all(stored is not None and stored.data == data for stored in (store.get(key) for _ in range(300)))
 
 
+class Interrupt(BaseException):
+    """As gevent's Timeout, it is no Exception."""
+
+
+@CLIENTS
+@pytest.mark.parametrize("call", CALLS)
+def test_an_interrupted_call_leaves_no_reply_to_the_next(
+    scheme: str, call: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is interrupted between its command and the reply, which arrives when the next one has begun."""
+    store, key, other = RedisStore(f"{scheme}://{proxy.address}", timeout=30), new_key(), new_key()
+    version = store.add(key, b"data", expires_at=EXPIRY)
+    last = store.add(new_key(), b"last", expires_at=EXPIRY)
+
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise Interrupt
+
+    proxy.inject(delay=30)
+    with monkeypatch.context() as patched:
+        patched.setattr(import_module(scheme).Redis, "parse_response", interrupt)
+        with pytest.raises(Interrupt):
+            CALLS[call](store, key, other, version)
+    restore = threading.Timer(0.05, proxy.restore)
+    restore.start()
+    assert store.get(new_key()) is None
+    restore.join()
+    with pytest.raises(Gone):
+        store.replace(new_key(), b"data", expires_at=EXPIRY, version=last)
+    store.close()
+
+
 @CLIENTS
 def test_event_loops_one_after_the_other_and_at_once(scheme: str, port: int) -> None:
     pytest.importorskip(scheme)

@@ -55,8 +55,8 @@ class RedisServer:
 
         Raises StoreUnavailable, and SessionTooLarge.
         """
+        place = self._place()
         try:
-            place = self._place()
             client, _ = self._clients.get(place) or await self._open(place)
             if self._finds_out:
                 await self._find_out(client)
@@ -74,6 +74,10 @@ class RedisServer:
             return replies
         except _client_errors() as error:
             raise self._failure(error) from error
+        except BaseException as error:
+            if not self._is_async and not isinstance(error, Exception):  # KeyboardInterrupt, or gevent's Timeout
+                self._clients.pop(place, None)  # the reply may be left in a connection, for the next call
+            raise
 
     async def close(self) -> None:
         """Close the connections of this process or event loop."""

@@ -150,12 +150,12 @@ class RedisStore(Cache):
     `timeout` is how many seconds the server may take to connect, and to answer, before StoreUnavailable. A call whose
     connection breaks is repeated once; a write that has been made by then is not made again.
 
-    `may_forget` says whether the server can lose records, so that a missing one is no loss of data. None asks it at the
-    first call, with INFO: it must not forget if its `maxmemory-policy` is `noeviction`, and it has an append-only file
-    or a replica.
+    `may_forget` says whether the server can lose records, so that a missing one is no loss of data. With None the
+    server is asked at the first call, by INFO: it must not forget if its `maxmemory-policy` is `noeviction`, and it has
+    an append-only file or a replica.
 
-    With `wait_replicas=1` a write that no replica has confirmed within half of `timeout` raises StoreUnavailable. It
-    may have been made, as always.
+    With `wait_replicas=1` a write that no replica confirms within half of `timeout` raises StoreUnavailable. It was
+    made on the primary, and a failover can lose it.
     """
 
     def __init__(
