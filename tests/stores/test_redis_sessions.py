@@ -348,11 +348,20 @@ def regenerate(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("call", [add, change, terminate, regenerate])
-def test_what_no_replica_has_confirmed_is_not_called_saved(pair: Pair, call: Callable[[Browser], None]) -> None:
-    browser = signed_in(pair.browser(wait_replicas=1, timeout=10))
+@pytest.mark.parametrize("tiered", [False, True])
+def test_what_no_replica_has_confirmed_is_not_called_saved(
+    pair: Pair, call: Callable[[Browser], None], tiered: bool
+) -> None:
+    patient, hasty = (
+        RedisStore(f"redis://127.0.0.1:{pair.ports[0]}", wait_replicas=1, timeout=timeout) for timeout in (10, 0.5)
+    )
+    cache = MemoryStore()
+    stores = [TieredStore(cache, store) if tiered else store for store in (patient, hasty)]
+    before, after = managers(*stores)
+    browser = signed_in(Browser(before))
     pair.replica.pause()
     with pytest.raises(StoreUnavailable, match="on 0 replicas, and wait_replicas=1"):
-        call(browser.copy(pair.browser(**WAIT).manager))
+        call(browser.copy(after))
     pair.replica.resume()
 
 
