@@ -146,11 +146,14 @@ def test_increments_add_up_however_many_replies_are_lost(proxy: Proxy) -> None:
     session["visits"] = 0
     cookie = str(session.commit()[0]).split(";")[0]
 
+    # While no call is under way: one that is hit twice fails.
+    one_fault = threading.Barrier(4, lambda: proxy.inject(cuts_after=0, reply_begins=is_of_a_statement))
+
     def visit(number: int) -> None:
         own = manager()
         for turn in range(20):
-            if number == 0 and turn % 4 == 0:
-                proxy.inject(cuts_after=0, reply_begins=is_of_a_statement)
+            if turn % 5 == 0:
+                one_fault.wait()
             session = own.open(cookie)
             session.increment("visits")
             session.commit()
@@ -158,7 +161,7 @@ def test_increments_add_up_however_many_replies_are_lost(proxy: Proxy) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(visit, range(4)))
     assert manager().open(cookie)["visits"] == 80
-    assert proxy.faults > 0
+    assert proxy.faults == 4
     store.close()
 
 
