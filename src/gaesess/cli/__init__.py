@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from gaesess.cli import cleanup, doctor, inspect
+from gaesess.cli import cleanup, doctor, inspect, sql
 from gaesess.errors import StoreUnavailable
 from gaesess.keys import generate_key
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_to(commands)
     cleanup.add_to(commands)
     doctor.add_to(commands)
+    sql.add_to(commands)
 
     demo = commands.add_parser("demo", allow_abbrev=False, help="serve a page that shows a session and where it lives")
     demo.add_argument("--host", default="127.0.0.1")

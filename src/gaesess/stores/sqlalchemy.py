@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gaesess.errors import Conflict, GaesessError, Gone, KeyExists, SessionTooLarge, StoreBusy, StoreUnavailable
 from gaesess.stores.base import Store, Stored
@@ -224,6 +225,13 @@ def make_table(metadata: MetaData, table: str = TABLE) -> Table:
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
     )
+
+
+def mysql_schema(table: str = TABLE) -> str:
+    """Return the SQL that makes the table in MySQL or MariaDB."""
+    made, dialect = make_table(MetaData(), table), mysql.dialect()
+    create: list[Any] = [CreateTable(made), *map(CreateIndex, made.indexes)]
+    return "".join(f"{str(statement.compile(dialect=dialect)).strip()};\n" for statement in create)
 
 
 def _code(error: Exception) -> object:
