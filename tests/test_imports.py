@@ -15,8 +15,10 @@ FRAMEWORKS = {
     "google.appengine",
     "google.cloud",
     "grpc",
+    "psycopg",
     "pymemcache",
     "pytest",
+    "sqlalchemy",
     "starlette",
     "werkzeug",
 }
@@ -32,6 +34,8 @@ OWN = {
     "gaesess.stores.appengine": {"google.appengine"},
     "gaesess.stores.datastore": NDB,
     "gaesess.stores.memcache": {"pymemcache"},
+    "gaesess.stores.postgres": {"psycopg"},
+    "gaesess.stores.sqlalchemy": {"sqlalchemy"},
     "gaesess.testing": {"pytest"},
 }
 

@@ -18,9 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
 import services
@@ -39,6 +39,9 @@ SHOWN = ("text", "http")  # languages of blocks to look at
 REMEMBER = """{ echo "cd '$PWD'"; export -p; }"""  # so that `cd` and variables last
 
 
+T = TypeVar("T")
+
+
 class Reader:
     """One reader of one document, in a directory that is empty at first."""
 
@@ -48,6 +51,7 @@ class Reader:
         self._ports = {port: str(services.free_port()) for port in PORTS}
         self._servers: list[subprocess.Popen[bytes]] = []
         self._next: dict[str, str] = {}
+        self._entered = ExitStack()
         self._shell.write_text(f"cd '{directory}'\n")
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
         # As in a new terminal: other tests have settings of theirs in the environment.
@@ -55,12 +59,21 @@ class Reader:
             "PATH": path
         }
 
+    def enter(self, context: AbstractContextManager[T]) -> T:
+        """Run what the document needs, such as a database, until it ends."""
+        return self._entered.enter_context(context)
+
+    def export(self, name: str, value: str) -> None:
+        """Set a variable for the commands and for the Python of the document."""
+        self._environ[name] = os.environ[name] = value
+
     def close(self) -> None:
         """Stop the servers."""
         for server in self._servers:
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait()
+        self._entered.close()
 
     def note(self, comment: str, argument: str) -> None:
         """Remember what a comment says of the next block."""
