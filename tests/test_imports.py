@@ -31,6 +31,7 @@ OWN = {
     "gaesess.ndb_values": NDB,
     "gaesess.stores._datastore_calls": NDB,
     "gaesess.stores._datastore_client": NDB,
+    "gaesess.stores._postgres_calls": {"psycopg"},
     "gaesess.stores.appengine": {"google.appengine"},
     "gaesess.stores.datastore": NDB,
     "gaesess.stores.memcache": {"pymemcache"},

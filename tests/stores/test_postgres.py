@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from gaesess import SessionManager, generate_key
 from gaesess.drivers import run
 from gaesess.errors import SessionTooLarge, StoreBusy, StoreUnavailable
-from gaesess.stores import postgres
+from gaesess.stores import _postgres_calls, postgres
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.postgres import AsyncPostgresStore, PostgresStore
@@ -176,15 +176,15 @@ def test_updates_are_made_within_their_page(store: PostgresStore, admin: psycopg
 def test_a_batch_of_the_cleanup_is_bounded_by_rows_and_by_bytes(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "BATCH_RECORDS", 4)
-    monkeypatch.setattr(postgres, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(_postgres_calls, "BATCH_RECORDS", 4)
+    monkeypatch.setattr(_postgres_calls, "BATCH_BYTES", 1000)
     for size in [10] * 6 + [600] * 5:
         store.add(new_key(NOW), bytes(size), expires_at=NOW - size)
     assert list(store.delete_expired(now=NOW)) == [2, 2, 4, 3]
 
 
 def test_a_record_larger_than_a_batch_is_deleted(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(_postgres_calls, "BATCH_BYTES", 1000)
     store.add(new_key(NOW), bytes(5000), expires_at=NOW)
     assert list(store.delete_expired(now=NOW)) == [1]
 
@@ -393,6 +393,11 @@ def test_a_conninfo_that_cannot_be_is_refused_at_once_and_not_repeated(conninfo:
     assert "sec" not in str(raised.value)
 
 
+def test_a_conninfo_that_is_missing_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="conninfo must be a string, or a function that returns one, got a NoneType"):
+        PostgresStore(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -435,6 +440,25 @@ def test_a_function_gives_the_conninfo_of_each_connection(url: str, make: Make) 
 
 
 # -- Connections
+
+
+def test_a_pooler_gets_nothing_that_stays_in_its_connection(url: str, make: Make) -> None:
+    direct, pooled = make(url), make(url, pooler=True)
+    for store in (direct, pooled):
+        for _ in range(10):
+            store.get(new_key())
+    left = "SELECT (SELECT count(*) FROM pg_prepared_statements), current_setting('statement_timeout')"
+    assert execute(direct, left) == [(1, "4500ms")]
+    assert execute(pooled, left) == [(0, "0")]
+
+
+def test_a_statement_that_a_pooler_has_forgotten_is_prepared_again(store: PostgresStore) -> None:
+    key = new_key()
+    version = store.add(key, b"data", expires_at=EXPIRY)
+    for _ in range(3):
+        store.get(key)
+    execute(store, "DEALLOCATE ALL")
+    assert store.get(key) == Stored(b"data", version)
 
 
 def test_a_store_is_made_while_its_server_is_down(make: Make) -> None:
