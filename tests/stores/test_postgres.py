@@ -16,6 +16,7 @@ import services
 from psycopg.conninfo import make_conninfo
 
 from gaesess import SessionManager, generate_key
+from gaesess.asgi import SessionMiddleware
 from gaesess.drivers import run
 from gaesess.errors import SessionTooLarge, StoreBusy, StoreUnavailable
 from gaesess.stores import _postgres_calls, postgres
@@ -134,17 +135,20 @@ def test_replace_moves_the_expiry(store: PostgresStore) -> None:
     assert list(store.delete_expired(now=NOW)) == []
 
 
-def test_increments_of_eight_threads_add_up(url: str, make: Make) -> None:
-    cookie_key = generate_key()
+@pytest.mark.parametrize("is_tiered", [False, True])
+def test_increments_of_eight_threads_add_up(url: str, make: Make, memcached: str, is_tiered: bool) -> None:
+    cookie_key, cache = generate_key(), MemcacheStore(memcached)
 
     def manager() -> SessionManager:
-        return SessionManager(cookie_key, store=make(url), cookie_only_threshold=0)
+        durable = make(url)
+        store = TieredStore(cache, durable) if is_tiered else durable
+        return SessionManager(cookie_key, store=store, cookie_only_threshold=0)
 
     session = manager().open(None)
     session["visits"] = 0
     cookie = str(session.commit()[0]).split(";")[0]
 
-    def visit(number: int) -> None:
+    def visit(_: int) -> None:
         own = manager()
         for _ in range(50):
             session = own.open(cookie)
@@ -154,6 +158,40 @@ def test_increments_of_eight_threads_add_up(url: str, make: Make) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(visit, range(8)))
     assert manager().open(cookie)["visits"] == 400
+    cache.close()
+
+
+def test_increments_of_requests_under_asgi_add_up(url: str) -> None:
+    store = AsyncPostgresStore(url, max_connections=4)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"].increment("visits")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    app = SessionMiddleware(app, cookie_key=generate_key(), store=store, cookie_only_threshold=0)
+
+    async def request(cookie: bytes) -> bytes:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/", "scheme": "https", "headers": [(b"cookie", cookie)]}
+        await app(scope, None, send)
+        assert sent[0]["status"] == 200
+        cookies = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+        return bytes(cookies[0]).split(b";")[0] if cookies else cookie
+
+    async def main() -> int:
+        cookie = await request(b"")
+        for _ in range(4):
+            await asyncio.gather(*(request(cookie) for _ in range(16)))
+        session = app.manager.open(cookie.decode())
+        await session.aload()
+        return int(session["visits"])
+
+    assert asyncio.run(main()) == 1 + 4 * 16
+    store.close()
 
 
 def test_updates_are_made_within_their_page(store: PostgresStore, admin: psycopg.Connection[Any]) -> None:
@@ -457,7 +495,7 @@ def test_a_statement_that_a_pooler_has_forgotten_is_prepared_again(store: Postgr
     version = store.add(key, b"data", expires_at=EXPIRY)
     for _ in range(3):
         store.get(key)
-    execute(store, "DEALLOCATE ALL")
+    execute(store, "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")  # unseen by psycopg
     assert store.get(key) == Stored(b"data", version)
 
 

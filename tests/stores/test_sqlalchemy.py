@@ -275,6 +275,27 @@ def test_a_database_that_is_not_there_is_an_outage_when_it_is_used() -> None:
     assert "secret" not in str(raised.value)
 
 
+def test_a_table_without_a_name_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"table must be NAME or SCHEMA\.NAME"):
+        SQLAlchemyStore(create_engine("sqlite://"), table="shop.")
+
+
+@pytest.mark.parametrize("url", ["mariadb"], indirect=True)
+def test_a_server_that_hangs_is_an_outage(url: str, engine: Engine) -> None:
+    there = make_url(url)
+    timeouts = {"connect_timeout": 1, "read_timeout": 0.1, "write_timeout": 0.1}
+    with Proxy(f"{there.host}:{there.port}") as proxy:
+        through = create_engine(there.set(port=proxy.port), connect_args=timeouts)
+        store = SQLAlchemyStore(through)
+        store.get(new_key())
+        proxy.inject(drops="replies")
+        with pytest.raises(StoreUnavailable):
+            store.add(new_key(), b"data", expires_at=EXPIRY)
+        proxy.restore()
+        assert store.get(new_key()) is None
+        through.dispose()
+
+
 def test_a_lock_that_is_held_too_long_is_a_busy_store(mariadb_url: str) -> None:
     engine = create_engine(mariadb_url, connect_args={"init_command": "SET innodb_lock_wait_timeout = 1"})
     store, key = SQLAlchemyStore(engine), new_key()
