@@ -34,6 +34,7 @@ OWN = {
     "gaesess.stores._postgres_calls": {"psycopg"},
     "gaesess.stores.appengine": {"google.appengine"},
     "gaesess.stores.datastore": NDB,
+    "gaesess.stores.django": {"asgiref", "django"},
     "gaesess.stores.memcache": {"pymemcache"},
     "gaesess.stores.postgres": {"psycopg"},
     "gaesess.stores.sqlalchemy": {"sqlalchemy"},
@@ -41,7 +42,12 @@ OWN = {
 }
 
 
-UNIMPORTABLE = {"gaesess.__main__", "gaesess._speedups"}  # a program, and what GAESESS_PURE=1 forbids
+UNIMPORTABLE = {
+    "gaesess.__main__",  # a program
+    "gaesess._speedups",  # what GAESESS_PURE=1 forbids
+    "gaesess.django.database.migrations.0001_initial",  # no name that an `import` takes
+    "gaesess.django.database.models",  # needs the settings of a project
+}
 MODULES = {found.name for found in pkgutil.walk_packages(gaesess.__path__, "gaesess.")} - UNIMPORTABLE
 
 

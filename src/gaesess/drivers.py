@@ -104,6 +104,11 @@ class Threads(Driver):
         super().__init__()
         # Only if the class itself says so: one that is derived from it may wait.
         self.reads_at_once = vars(type(store)).get("reads_at_once", False)
+        # A store that uses the application's own connection, as DjangoStore does, says what its threads and its
+        # transactions are; so does the durable one of a TieredStore.
+        durable = getattr(store, "durable", store)
+        self.in_transaction: Callable[[], bool] = getattr(durable, "in_transaction", lambda: False)
+        self._in_thread: Callable[..., Coroutine[Any, Any, Any]] | None = getattr(durable, "in_thread", None)
         self._size = size
         self._executor: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -119,6 +124,9 @@ class Threads(Driver):
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that may wait for the store, in a copy of the caller's context."""
+        if self._in_thread:
+            result: T = await self._in_thread(function, *arguments)
+            return result
         from asyncio import get_running_loop  # in memory already, where there is one
 
         context = copy_context()

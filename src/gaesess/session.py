@@ -410,7 +410,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
         """`save` for a coroutine; a second one waits for the first."""
         driver = self._config.driver
         if isinstance(driver, Threads):
-            await driver.in_thread(self.save, persist_even_if_using_cookie)
+            await driver.in_thread(lambda: self.save(persist_even_if_using_cookie=persist_even_if_using_cookie))
             return
         await self.aload()
         async with driver.turn(id(self)):

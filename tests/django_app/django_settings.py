@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",  # for `manage.py clearsessions`
     "gaesess.django",
+    "gaesess.django.database",
 ]
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "django_site"

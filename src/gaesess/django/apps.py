@@ -9,7 +9,7 @@ from gaesess.django.checks import check_settings
 
 
 class GaesessConfig(AppConfig):
-    """The application, which has no models; its label is "gaesess"."""
+    """The application, which has no models (`gaesess.django.database` has); its label is "gaesess"."""
 
     name = "gaesess.django"
     label = "gaesess"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning
@@ -16,6 +17,7 @@ from django.utils.module_loading import import_string
 from gaesess.config import DEFAULT_LIFETIME
 from gaesess.django.managers import manager
 from gaesess.django.middleware import DjangoSessionMiddleware
+from gaesess.stores.django import APP, DjangoStore
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -25,9 +27,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         hint = 'Write GAESESS = {"cookie_key": os.environ["COOKIE_KEY"]}, and what else SessionManager takes.'
         return [Error(str(error), hint=hint, id="gaesess.E001")]
+    errors = list(_database_errors())
     found = list(_session_middleware())
     if not any(issubclass(kind, DjangoSessionMiddleware) for kind in found):
-        return []
+        return errors
     warnings: list[CheckMessage] = [
         Warning(f"{name} is not looked at by DjangoSessionMiddleware.", hint=hint, id="gaesess.W001")
         for name, hint in _set_in_vain()
@@ -40,7 +43,22 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         text = f"Django's error reports hide the cookie SESSION_COOKIE_NAME, and show the session's, {cookie!r}."
         hint = f'Write SESSION_COOKIE_NAME = "{cookie}"; the test client looks for the session there, too.'
         warnings.append(Warning(text, hint=hint, id="gaesess.W003"))
-    return warnings
+    return errors + warnings
+
+
+def _database_errors() -> Iterator[CheckMessage]:
+    """Find what a DjangoStore needs beside GAESESS; it may be the durable store of a TieredStore."""
+    store = settings.GAESESS.get("store")
+    store = getattr(store, "durable", store)
+    if not isinstance(store, DjangoStore):
+        return
+    if store.alias not in settings.DATABASES:
+        text = f"DjangoStore({store.alias!r}) is for a database that is not in DATABASES."
+        hint = f"DATABASES has {', '.join(map(repr, settings.DATABASES))}."
+        yield Error(text, hint=hint, id="gaesess.E002")
+    if not apps.is_installed(APP):
+        text = f"DjangoStore needs {APP!r} in INSTALLED_APPS, which has its table."
+        yield Error(text, hint="Add it, and run `python manage.py migrate`.", id="gaesess.E003")
 
 
 def _session_middleware() -> Iterator[type[SessionMiddleware]]:

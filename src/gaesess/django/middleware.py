@@ -19,6 +19,7 @@ from django.utils.deprecation import MiddlewareMixin
 from gaesess._headers import keep_private, refusal
 from gaesess.django.managers import manager
 from gaesess.django.session import DjangoSession
+from gaesess.drivers import Threads
 from gaesess.errors import SessionTerminated, StoreUnavailable
 from gaesess.pickling import refuse_keys
 from gaesess.session import Session, State, current_session, leave
@@ -74,6 +75,8 @@ class DjangoSessionMiddleware(SessionMiddleware):
             await session.read_ahead()
         with _current(session):
             response = await cast(Awaitable[HttpResponse], self.get_response(request))
+            if session.has_put_off() and isinstance(self._config.driver, Threads):
+                return await self._config.driver.in_thread(self.process_response, request, response)
             if not self._config.asks_store or _is_failure(response) or not session.close():
                 return self.process_response(request, response)
             try:
@@ -96,8 +99,11 @@ class DjangoSessionMiddleware(SessionMiddleware):
         if response.status_code == 500 and session.is_accessed() and session.state is State.UNREAD:
             # Django has made a 500 of what was raised in a middleware: only a view's errors come by process_exception.
             response = Refused(StoreUnavailable("the session could not be read"))
+        is_failure = _is_failure(response)
         try:
-            return _finished(session, response, session.abandon() if _is_failure(response) else session.commit())
+            if session.has_put_off():
+                session.settle(save=not is_failure)
+            return _finished(session, response, session.abandon() if is_failure else session.commit())
         except (StoreUnavailable, SessionTerminated) as error:
             return _finished(session, Refused(error), session.abandon())
 

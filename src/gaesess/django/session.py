@@ -15,6 +15,7 @@ from gaesess._core import BROWSER, Token
 from gaesess.cleanup import delete_expired_sessions
 from gaesess.django.managers import manager
 from gaesess.drivers import Threads
+from gaesess.saving import Identity
 from gaesess.session import Session
 from gaesess.stores.base import is_async
 
@@ -48,6 +49,10 @@ class DjangoSession(Session):
 
     TEST_COOKIE_NAME = SessionBase.TEST_COOKIE_NAME
     TEST_COOKIE_VALUE = SessionBase.TEST_COOKIE_VALUE
+
+    # Put off until the view and its transactions are over, as a rollback would undo it:
+    _to_save: bool | None = None  # what `save` was called for: whether to persist it; None if it was not
+    _to_end: tuple[Identity, ...] = ()  # terminated
 
     def __bool__(self) -> bool:  # since Django 6; before that every session was true
         return not self.is_empty()
@@ -89,11 +94,15 @@ class DjangoSession(Session):
     ) -> None:
         """Save now what is saved anyway when the response goes out; where there is no session, start one.
 
-        `must_create` gives it a new id, and `persist_even_if_using_cookie` is that of Session.save.
+        `must_create` gives it a new id, and `persist_even_if_using_cookie` is that of Session.save. In a transaction of
+        DjangoStore's database it is saved only when the response goes out: a rollback would undo it.
         """
         if must_create or not self.is_active():
             self.create()
-        super().save(persist_even_if_using_cookie)
+        if self._puts_off():
+            self._to_save = bool(self._to_save or persist_even_if_using_cookie)
+        else:
+            super().save(persist_even_if_using_cookie)
 
     def delete(self, session_key: str | None = None) -> None:
         """End this session, with its data; or another, if that is in the store. Raises StoreUnavailable."""
@@ -122,6 +131,36 @@ class DjangoSession(Session):
 
     def _other(self, session_key: str) -> Session:
         return self.manager.load(session_key)
+
+    # -- transactions of the view
+
+    def _in_transaction(self) -> bool:
+        driver = self._config.driver
+        return isinstance(driver, Threads) and driver.in_transaction()
+
+    def _puts_off(self) -> bool:
+        return self._in_transaction()
+
+    async def _end(self) -> None:
+        if self._puts_off():
+            self._to_end, self._ended = (*self._to_end, *(self._ended or ())), None
+        else:
+            await super()._end()
+
+    def has_put_off(self) -> bool:
+        """Return whether `settle` has anything to do."""
+        return bool(self._to_end) or self._to_save is not None
+
+    def settle(self, *, save: bool) -> None:
+        """Do what was put off until the view's transactions are over. For the middleware. Raises StoreUnavailable.
+
+        What was terminated is ended in any case, the rest done only if the session is to be saved.
+        """
+        if self._to_end:
+            self._ended, self._to_end = [*(self._ended or ()), *self._to_end], ()
+            self._config.driver.run(super()._end())
+        if save and self._to_save is not None and self.is_active():
+            Session.save(self, self._to_save)
 
     # -- its end
 

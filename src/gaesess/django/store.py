@@ -40,8 +40,13 @@ class SessionStore(DjangoSession):
             super().save(must_create, persist_even_if_using_cookie=persist_even_if_using_cookie)
         except SessionTerminated as error:
             raise UpdateError(str(error)) from error
+        if self._in_transaction():  # with a rollback it would be as before, so Django's middleware saves it once more
+            self._unsaved = True
         if self._cookies:
             self._key = self._cookies[0].partition(";")[0].partition("=")[2]
+
+    def _puts_off(self) -> bool:
+        return False  # nobody would do it later
 
     def _other(self, session_key: str) -> SessionStore:
         return SessionStore(session_key)

@@ -1,0 +1,1 @@
+"""The Django application that has the table of `gaesess.stores.django.DjangoStore`."""
