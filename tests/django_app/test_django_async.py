@@ -11,7 +11,7 @@ from asgiref.sync import iscoroutinefunction
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 
-from gaesess import SessionTooLarge, get_current_session
+from gaesess import SessionManager, SessionTooLarge, get_current_session
 from gaesess.django import DjangoSessionMiddleware
 from gaesess.session import current_session
 
@@ -76,6 +76,18 @@ def test_the_store_is_never_asked_on_the_event_loop(site, use, size):
     assert client.send("/async/").status == 200
     assert threading.get_ident() not in site.store.threads
     assert bool(site.store.threads) is (size > 0 or use is grow)
+
+
+def test_a_coroutine_may_persist_a_session_that_stays_in_its_cookie(site):
+    async def persist(request):
+        request.session["n"] = 1
+        sid = request.session.session_key
+        await request.session.asave(persist_even_if_using_cookie=True)
+        return request.session.session_key == sid
+
+    client = site.asgi(persist)
+    assert client.send("/async/").body == b"True"
+    assert dict(SessionManager(**site.gaesess).load(site.session(client).sid)) == {"n": 1}
 
 
 @pytest.mark.parametrize("use", [read, change, grow, shrink, save, flush])
