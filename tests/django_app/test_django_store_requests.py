@@ -367,6 +367,12 @@ def test_to_save_without_await_in_a_coroutine_is_what_django_forbids(site):
 # -- tests of a project
 
 
+async def aopened(cookies):
+    session = SessionManager(**GAESESS).open(cookies)
+    await session.aload()
+    return session
+
+
 GAESESS = {"cookie_key": generate_key(), "store": DjangoStore(), "cookie_only_threshold": 0}
 MIDDLEWARE = ["gaesess.django.DjangoSessionMiddleware", "django.contrib.auth.middleware.AuthenticationMiddleware"]
 
@@ -423,6 +429,19 @@ class SessionsOfATestCase(TestCase):
         self.pages["use"] = acount
         client = AsyncClient()
         assert [(await client.get("/async/")).content for _ in range(2)] == [b"1", b"2"]
+
+    async def test_a_sign_out_by_an_async_client(self):
+        async def flush(request):
+            await request.session.aflush()
+
+        self.pages["use"] = acount
+        client = AsyncClient()
+        await client.get("/async/")
+        old = client.cookies["__Host-gaesess"].OutputString(attrs=[])
+        self.pages["use"] = flush
+        await client.get("/async/")
+        assert client.cookies["__Host-gaesess"].value == ""
+        assert not (await aopened(old)).is_active()
 
     def test_the_number_of_queries(self):
         self.client.get("/")

@@ -51,7 +51,7 @@ class DjangoSession(Session):
     TEST_COOKIE_VALUE = SessionBase.TEST_COOKIE_VALUE
 
     # Put off until the view and its transactions are over, as a rollback would undo it:
-    _to_save: bool | None = None  # what `save` was called for: whether to persist it; None if it was not
+    _to_persist = False  # to be saved with `persist_even_if_using_cookie`
     _to_end: tuple[Identity, ...] = ()  # terminated
 
     def __bool__(self) -> bool:  # since Django 6; before that every session was true
@@ -100,7 +100,7 @@ class DjangoSession(Session):
         if must_create or not self.is_active():
             self.create()
         if self._puts_off():
-            self._to_save = bool(self._to_save or persist_even_if_using_cookie)
+            self._to_persist = self._to_persist or persist_even_if_using_cookie  # all else is saved anyway
         else:
             super().save(persist_even_if_using_cookie)
 
@@ -149,18 +149,18 @@ class DjangoSession(Session):
 
     def has_put_off(self) -> bool:
         """Return whether `settle` has anything to do."""
-        return bool(self._to_end) or self._to_save is not None
+        return bool(self._to_end) or self._to_persist
 
     def settle(self, *, save: bool) -> None:
-        """Do what was put off until the view's transactions are over. For the middleware. Raises StoreUnavailable.
+        """Do what was put off until the view's transactions are over. For the middleware; raises what `save` raises.
 
-        What was terminated is ended in any case, the rest done only if the session is to be saved.
+        What was terminated ends in any case; without `save` nothing else is done.
         """
         if self._to_end:
             self._ended, self._to_end = [*(self._ended or ()), *self._to_end], ()
             self._config.driver.run(super()._end())
-        if save and self._to_save is not None and self.is_active():
-            Session.save(self, self._to_save)
+        if save and self._to_persist:
+            Session.save(self, True)
 
     # -- its end
 
