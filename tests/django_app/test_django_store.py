@@ -118,6 +118,20 @@ def test_a_batch_has_some_megabytes(store, monkeypatch):
     assert list(store.delete_expired(now=NOW)) == [2, 2, 1]
 
 
+def test_a_record_that_gets_a_later_expiry_meanwhile_is_not_deleted(store, alias):
+    key, replaced = new_key(), []
+    version = store.add(key, b"first", expires_at=NOW)
+
+    def replace_first(execute, sql, params, many, context):
+        if sql.startswith("DELETE") and not replaced:
+            replaced.append(store.replace(key, b"second", expires_at=NOW + 1, version=version))
+        return execute(sql, params, many, context)
+
+    with connections[alias].execute_wrapper(replace_first):
+        assert list(store.delete_expired(now=NOW)) == []
+    assert store.get(key) == Stored(b"second", replaced[0])
+
+
 # -- errors
 
 
@@ -137,6 +151,20 @@ def test_a_database_that_cannot_be_opened_is_an_outage(tmp_path):
         connections["gone"].close()
         with pytest.raises(StoreUnavailable, match="Django's database 'gone' cannot be used: unable to open"):
             DjangoStore("gone").get(new_key())
+
+
+def test_a_database_that_cannot_be_reached_is_tried_once(alias, monkeypatch):
+    tried = []
+    connections[alias].close()
+
+    def refuse(*arguments):
+        tried.append(arguments)
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(connections[alias], "get_new_connection", refuse)
+    with pytest.raises(StoreUnavailable, match="connection refused"):
+        DjangoStore(alias).get(new_key())
+    assert len(tried) == 1
 
 
 @contextmanager
