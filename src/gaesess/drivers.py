@@ -108,6 +108,7 @@ class Threads(Driver):
         # transactions are; so does the durable one of a TieredStore.
         durable = getattr(store, "durable", store)
         self.in_transaction: Callable[[], bool] = getattr(durable, "in_transaction", lambda: False)
+        self.on_commit: Callable[[Callable[[], object]], object] | None = getattr(durable, "on_commit", None)
         self._in_thread: Callable[..., Coroutine[Any, Any, Any]] | None = getattr(durable, "in_thread", None)
         self._size = size
         self._executor: tuple[int, ThreadPoolExecutor] | None = None

@@ -12,12 +12,12 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.utils import OperationalError
 from django.http import HttpResponse
-from django.test import AsyncClient, Client, TestCase, override_settings
+from django.test import AsyncClient, Client, RequestFactory, TestCase, override_settings
 from django_databases import added, empty, settings_of
 from django_site import Site, count, read
 
 from gaesess import SessionManager, generate_key
-from gaesess.django import SessionStore
+from gaesess.django import DjangoSessionMiddleware, SessionStore
 from gaesess.stores.django import DjangoStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.tiered import TieredStore
@@ -117,15 +117,15 @@ def save(request):
     request.session.save()
 
 
-def test_a_save_in_a_transaction_takes_place_with_the_response(site, visitor):
+def test_a_save_in_a_transaction_takes_place_after_it(site, visitor):
     def view(request):
         with transaction.atomic(using=site.alias):
             save(request)
-            with transaction.atomic(using=site.alias):
-                return "saved" in site.session(visitor)
+            before = "saved" in site.session(visitor)
+        return before, "saved" in site.session(visitor)
 
     site.use(view)
-    assert visitor.send().body == b"False"
+    assert visitor.send().body == b"(False, True)"
     assert site.data(visitor) == {"visits": 1, "saved": True}
 
 
@@ -152,6 +152,44 @@ def test_a_session_may_be_persisted_in_a_transaction(site):
         client = site.wsgi(roll_back(site.alias, view))
         client.send()
         assert dict(SessionManager(**site.gaesess).load(site.session(client).sid)) == {"saved": True}
+
+
+def request_of(client):
+    """Return a request with its session, of which there will be no response."""
+    request = RequestFactory().get("/", HTTP_COOKIE=client.cookies.header())
+    DjangoSessionMiddleware(lambda request: HttpResponse()).process_request(request)
+    return request
+
+
+def test_a_transaction_that_is_committed_has_signed_out_though_the_client_is_gone(site, visitor):
+    request = request_of(visitor)
+    with transaction.atomic(using=site.alias):
+        request.session.flush()
+    assert not site.session(visitor).is_active()
+
+
+def test_a_transaction_that_is_committed_has_saved_though_the_client_is_gone(site, visitor):
+    request = request_of(visitor)
+    with transaction.atomic(using=site.alias):
+        save(request)
+    assert site.data(visitor) == {"visits": 1, "saved": True}
+
+
+@pytest.mark.parametrize("use", [save, lambda request: request.session.flush()])
+def test_a_transaction_that_is_longer_than_the_request_changes_nothing_at_its_end(site, visitor, use):
+    request = RequestFactory().get("/", HTTP_COOKIE=visitor.cookies.header())
+    with transaction.atomic(using=site.alias):  # no WSGIHandler, which would close the connection
+        DjangoSessionMiddleware(lambda request: HttpResponse(use(request)))(request)
+        version = DjangoStore(site.alias).get(key_of_the_only_record(site.alias)).version
+    assert DjangoStore(site.alias).get(key_of_the_only_record(site.alias)).version == version
+    assert not request.session.has_put_off()
+
+
+def key_of_the_only_record(alias):
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT {connections[alias].ops.quote_name('key')} FROM gaesess_record")
+        ((key,),) = cursor.fetchall()
+    return key
 
 
 @pytest.mark.usefixtures("atomic_requests")
@@ -218,6 +256,22 @@ class TestWithAtomicRequests:
         with connections[site.alias].execute_wrapper(refuse):
             assert visitor.send().status.startswith("503")
         assert visitor.cookies == {}
+
+    def test_a_sign_out_that_cannot_be_stored_at_once_is_stored_before_the_response(self, site, visitor):
+        def refuse(execute, sql, params, many, context):
+            if refused and "UPDATE gaesess_record" in sql:
+                raise OperationalError("no")
+            return execute(sql, params, many, context)
+
+        def view(request):
+            request.session.flush()
+            transaction.on_commit(refused.clear, using=site.alias)
+
+        refused, old = [True], visitor.cookies.header()
+        site.use(view)
+        with connections[site.alias].execute_wrapper(refuse):
+            assert visitor.send().status.startswith("200")
+        assert not SessionManager(**site.gaesess).open(old).is_active()
 
     def test_a_sign_in_gives_the_session_a_new_id(self, site, visitor):
         old = visitor.cookies.header()

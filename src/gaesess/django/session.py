@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from gaesess._core import BROWSER, Token
 from gaesess.cleanup import delete_expired_sessions
 from gaesess.django.managers import manager
 from gaesess.drivers import Threads
+from gaesess.errors import SessionClosed
 from gaesess.saving import Identity
 from gaesess.session import Session
 from gaesess.stores.base import is_async
@@ -50,8 +52,8 @@ class DjangoSession(Session):
     TEST_COOKIE_NAME = SessionBase.TEST_COOKIE_NAME
     TEST_COOKIE_VALUE = SessionBase.TEST_COOKIE_VALUE
 
-    # Put off until the view and its transactions are over, as a rollback would undo it:
-    _to_persist = False  # to be saved with `persist_even_if_using_cookie`
+    # Put off until the view's transaction is over, as a rollback would undo it:
+    _to_save: bool | None = None  # what `save` was called for: whether to persist it; None if it was not
     _to_end: tuple[Identity, ...] = ()  # terminated
 
     def __bool__(self) -> bool:  # since Django 6; before that every session was true
@@ -95,12 +97,12 @@ class DjangoSession(Session):
         """Save now what is saved anyway when the response goes out; where there is no session, start one.
 
         `must_create` gives it a new id, and `persist_even_if_using_cookie` is that of Session.save. In a transaction of
-        DjangoStore's database it is saved only when the response goes out: a rollback would undo it.
+        DjangoStore's database it is saved when that is committed, or else when the response goes out.
         """
         if must_create or not self.is_active():
             self.create()
         if self._puts_off():
-            self._to_persist = self._to_persist or persist_even_if_using_cookie  # all else is saved anyway
+            self._to_save = bool(self._to_save or persist_even_if_using_cookie)
         else:
             super().save(persist_even_if_using_cookie)
 
@@ -139,7 +141,20 @@ class DjangoSession(Session):
         return isinstance(driver, Threads) and driver.in_transaction()
 
     def _puts_off(self) -> bool:
-        return self._in_transaction()
+        """Return whether a rollback could undo a write; then what is put off is done after the transaction.
+
+        The middleware does it with the response. After a commit it is done at once: under ASGI the client may be gone,
+        and the request cancelled, before there is a response.
+        """
+        driver = self._config.driver
+        if not (self._in_transaction() and isinstance(driver, Threads) and driver.on_commit):
+            return False
+        driver.on_commit(self._committed)
+        return True
+
+    def _committed(self) -> None:
+        with suppress(SessionClosed):  # a transaction that was longer than the request: the middleware has done it
+            self.settle(save=True)
 
     async def _end(self) -> None:
         if self._puts_off():
@@ -149,18 +164,23 @@ class DjangoSession(Session):
 
     def has_put_off(self) -> bool:
         """Return whether `settle` has anything to do."""
-        return bool(self._to_end) or self._to_persist
+        return bool(self._to_end) or self._to_save is not None
 
     def settle(self, *, save: bool) -> None:
         """Do what was put off until the view's transactions are over. For the middleware; raises what `save` raises.
 
-        What was terminated ends in any case; without `save` nothing else is done.
+        What was terminated ends in any case; the session is saved only with `save`. It may be called again after an
+        error.
         """
         if self._to_end:
             self._ended, self._to_end = [*(self._ended or ()), *self._to_end], ()
-            self._config.driver.run(super()._end())
-        if save and self._to_persist:
-            Session.save(self, True)
+            try:
+                self._config.driver.run(super()._end())
+            finally:
+                self._to_end, self._ended = tuple(self._ended or ()), None
+        if save and self._to_save is not None:
+            Session.save(self, self._to_save)
+            self._to_save = None
 
     # -- its end
 

@@ -46,7 +46,7 @@ class SessionStore(DjangoSession):
             self._key = self._cookies[0].partition(";")[0].partition("=")[2]
 
     def _puts_off(self) -> bool:
-        return False  # nobody would do it later
+        return False  # after a rollback nobody would do it
 
     def _other(self, session_key: str) -> SessionStore:
         return SessionStore(session_key)

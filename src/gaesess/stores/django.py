@@ -109,6 +109,10 @@ class DjangoStore(Store):
         """Return whether a write of this thread would be part of a transaction, which may be rolled back."""
         return bool(connections[self.alias].in_atomic_block)
 
+    def on_commit(self, function: Callable[[], object]) -> None:
+        """Call a function when this thread's transaction is committed; what it raises is logged."""
+        transaction.on_commit(function, using=self.alias, robust=True)
+
     @staticmethod
     async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in the thread where Django's asynchronous ORM works for this request.
