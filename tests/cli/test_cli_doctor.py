@@ -186,4 +186,4 @@ def test_a_probe_that_fails_half_way_is_deleted() -> None:
 
 def test_lines_for_people_begin_with_the_state(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--sqlite", str(path)]) == 0
-    assert "ok      SQLite              a read takes " in capsys.readouterr().out
+    assert "ok      SQLite                  a read takes " in capsys.readouterr().out

@@ -54,11 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=8642, help="0 for any free one (default: %(default)s)")
     demo.add_argument("--memcache", metavar="HOST:PORT", help="put this memcached in front of the durable store")
     demo.add_argument("--datastore", action="store_true", help="keep sessions in Google Datastore instead of SQLite")
+    demo.add_argument(
+        "--store", metavar="URL", help="keep sessions in this Redis, Valkey, PostgreSQL, MySQL or MariaDB"
+    )
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser("bench", allow_abbrev=False, help="measure on this machine what a session costs")
     bench.add_argument("--memcache", metavar="HOST:PORT", help="measure this memcached too")
     bench.add_argument("--datastore", action="store_true", help="measure Google Datastore too")
+    bench.add_argument("--store", metavar="URL", help="measure this Redis, Valkey, PostgreSQL or MariaDB too")
     bench.add_argument("--seconds", type=float, default=10.0, help="about how long to measure (default: %(default)s)")
     bench.add_argument("--json", action="store_true", help="print one JSON document, with times in microseconds")
     bench.set_defaults(run=_bench)
@@ -72,13 +76,13 @@ def _genkey(options: argparse.Namespace) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from gaesess.demo import serve
 
-    serve(options.host, options.port, memcache=options.memcache, datastore=options.datastore)
+    serve(options.host, options.port, memcache=options.memcache, datastore=options.datastore, store=options.store)
 
 
 def _bench(options: argparse.Namespace) -> None:
     from gaesess.cli import bench
 
-    tables = bench.measure(options.seconds, memcache=options.memcache, datastore=options.datastore)
+    tables = bench.measure(options.seconds, memcache=options.memcache, datastore=options.datastore, store=options.store)
     if options.json:
         print(json.dumps({table.title: table.microseconds for table in tables}))
     else:

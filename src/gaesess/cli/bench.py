@@ -15,7 +15,7 @@ from timeit import Timer
 from typing import Any, NamedTuple, TypeAlias
 
 from gaesess import _core, _impl
-from gaesess.cli.engines import open_datastore, open_memcache
+from gaesess.cli.engines import engine_name, open_datastore, open_memcache, open_store
 from gaesess.keys import generate_key
 from gaesess.session import Session
 from gaesess.stores.base import Store, record_key
@@ -42,20 +42,21 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def measure(seconds: float, *, memcache: str | None, datastore: bool) -> Iterator[Table]:
+def measure(seconds: float, *, memcache: str | None, datastore: bool, store: str | None) -> Iterator[Table]:
     """Measure for about that long, and yield each table when it is done.
 
     `memcache` is the "host:port" of a memcached to measure, `datastore` says to measure the Datastore of the
-    environment's project. What is written there is deleted again. Raises StoreUnavailable.
+    environment's project, `store` is the URL of another. What is written there is deleted again. Raises
+    StoreUnavailable.
     """
     yield _measure_core(seconds / 3)
     with ExitStack() as stack:
-        stores = stack.enter_context(_open_stores(memcache, datastore))
+        stores = stack.enter_context(_open_stores(memcache, datastore, store))
         records = {name: stack.enter_context(_store_calls(store)) for name, store in stores.items()}
         yield Table(f"the stores, records of {len(RECORD):,} bytes", _measure(records, seconds / 3), {})
         requests = {COOKIE: stack.enter_context(_requests())}
-        for name, store in stores.items():
-            requests[name] = stack.enter_context(_requests(store=store, cookie_only_threshold=0))
+        for name, opened in stores.items():
+            requests[name] = stack.enter_context(_requests(store=opened, cookie_only_threshold=0))
         yield _compare_requests(_measure(requests, seconds / 3))
 
 
@@ -130,7 +131,7 @@ def _core_calls(core: Any) -> Calls:
 
 
 @contextmanager
-def _open_stores(memcache: str | None, datastore: bool) -> Iterator[dict[str, Store]]:
+def _open_stores(memcache: str | None, datastore: bool, url: str | None) -> Iterator[dict[str, Store]]:
     """Open the stores to measure, by name; the last is the one that an application would use."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gaesess-bench-"))
@@ -138,9 +139,15 @@ def _open_stores(memcache: str | None, datastore: bool) -> Iterator[dict[str, St
         stores: dict[str, Store] = {"memory": MemoryStore(), "SQLite": durable}
         if datastore:
             durable = stores["Datastore"] = open_datastore()
+        if url is not None:
+            durable = stores[engine_name(url)] = open_store(url)
+            if hasattr(durable, "close"):
+                stack.callback(durable.close)
         if memcache is not None:
             cache = stores["memcached"] = stack.enter_context(closing(open_memcache(memcache)))
-            stores[f"memcached + {'Datastore' if datastore else 'SQLite'}"] = TieredStore(cache, durable)
+            stores[f"memcached + {next(name for name in stores if stores[name] is durable)}"] = TieredStore(
+                cache, durable
+            )
         yield stores
 
 

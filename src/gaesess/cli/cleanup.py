@@ -7,12 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
 from gaesess.cleanup import delete_expired_sessions
-from gaesess.cli.engines import open_datastore, open_sqlite
+from gaesess.cli.engines import open_datastore, open_sqlite, open_store
 from gaesess.stores.base import Store
 
 DELETIONS_PER_LINE = 10_000
@@ -39,16 +39,19 @@ def add_to(commands: Any) -> None:
         const="",
         help="the Datastore of the environment's project; needs the extra gaesess[datastore]",
     )
+    where.add_argument("--store", metavar="URL", help="a PostgreSQL or MariaDB")
     parser.add_argument("--json", action="store_true", help="print the number as a JSON document")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.sqlite is None:
-        _clean(open_datastore(options.datastore), options.json)
+    store: Any
+    if options.datastore is not None:
+        store = open_datastore(options.datastore)
     else:
-        with closing(open_sqlite(options.sqlite)) as store:
-            _clean(store, options.json)
+        store = open_sqlite(options.sqlite) if options.store is None else open_store(options.store)
+    with closing(store) if hasattr(store, "close") else nullcontext():
+        _clean(store, options.json)
 
 
 def _clean(store: Store, as_json: bool) -> None:

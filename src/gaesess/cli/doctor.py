@@ -13,30 +13,22 @@ from pathlib import Path
 from secrets import token_bytes
 from statistics import median
 from timeit import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from gaesess import _impl
-from gaesess.cli.engines import open_datastore, open_memcache, open_sqlite
+from gaesess.cli.engines import POSTGRES, engine_name, open_datastore, open_memcache, open_sqlite, open_store
+from gaesess.cli.servers import FAILED, MISSING, OK, SLOW, Finding, postgres_findings, redis_findings
 from gaesess.errors import Conflict, SessionTooLarge, StoreUnavailable
 from gaesess.stores.base import MAX_RECORD_BYTES, Store, record_key
 
-OK, SLOW, MISSING, FAILED = "ok", "slow", "missing", "failed"
-
-EXTRAS = ("pymemcache", "google-cloud-ndb", "cryptography", "tqdm")
+EXTRAS = ("pymemcache", "redis", "valkey", "psycopg", "SQLAlchemy", "google-cloud-ndb", "cryptography", "tqdm")
 PROBE_SECONDS = 60  # after which a probe that could not be deleted goes by itself, or with the next cleanup
 ROUNDS = 5
 SLOW_CACHE_SECONDS = 0.01  # memcached answers in about a millisecond within a zone
+SLOW_SERVER_SECONDS = 0.02  # Redis and PostgreSQL answer in one or two milliseconds within a zone
 SLOW_STORE_SECONDS = 0.25  # for a read: longer than Datastore takes
 SLOW_CLOCK_SECONDS = 2  # so much apart, a session ends on one machine while it is good on another
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p")
-
-
-class Finding(NamedTuple):
-    """What was looked at, how it is, and what there is to say or to do."""
-
-    what: str
-    state: str
-    text: str
 
 
 def add_to(commands: Any) -> None:
@@ -55,6 +47,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--datastore", metavar="NAMESPACE", nargs="?", const="", help="the Datastore of the environment's project"
     )
+    parser.add_argument("--store", metavar="URL", help="a Redis, Valkey, PostgreSQL or MariaDB")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -69,11 +62,14 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.datastore is not None:
         findings += _engine("Datastore", lambda: open_datastore(options.datastore), SLOW_STORE_SECONDS, _gevent())
+    if options.store is not None:
+        name = engine_name(options.store)
+        findings += _engine(name, lambda: open_store(options.store), SLOW_SERVER_SECONDS, _server(name, options.store))
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
         for what, state, text in findings:
-            print(f"{state:<8}{what:<20}{text}")
+            print(f"{state:<8}{what:<24}{text}")
     return int(any(finding.state in (MISSING, FAILED) for finding in findings))
 
 
@@ -156,6 +152,13 @@ def _sqlite(path: str) -> Iterator[Finding]:
     kind = _file_system(Path(path).resolve())
     if kind in NETWORK_FILE_SYSTEMS:
         yield Finding("SQLite: disk", FAILED, f"it is on {kind}, where SQLite's locks do not hold: use a local disk")
+
+
+def _server(name: str, url: str) -> Iterator[Finding]:
+    if name in ("Redis", "Valkey"):
+        yield from redis_findings(url)
+    elif url.partition("://")[0] in POSTGRES:
+        yield from postgres_findings(url)
 
 
 def _file_system(path: Path) -> str | None:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 30  # browsers open connections ahead of need; each holds a thread
 
 
-def serve(host: str, port: int, *, memcache: str | None, datastore: bool) -> None:
+def serve(host: str, port: int, *, memcache: str | None, datastore: bool, store: str | None) -> None:
     """Serve the demo until SIGINT (Ctrl+C) or SIGTERM; port 0 takes any free one. Prints its address first.
 
-    Sessions that outgrow their cookie live in an SQLite file that goes with the process, or in Google Datastore;
-    `memcache` ("host:port") puts a memcached in front. The cookie key is new with every start. Call it from the main
-    thread. Raises StoreUnavailable, and OSError for an address that cannot be listened on.
+    Sessions that outgrow their cookie live in an SQLite file that goes with the process, in Google Datastore, or in the
+    `store` at a URL; `memcache` ("host:port") puts a memcached in front. The cookie key is new with every start. Call
+    it from the main thread. Raises StoreUnavailable, and OSError for an address that cannot be listened on.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("gaesess").addHandler(logging.NullHandler())  # the page shows the events, not the terminal
@@ -41,8 +41,8 @@ def serve(host: str, port: int, *, memcache: str | None, datastore: bool) -> Non
         with (
             subscribed(note),
             subscribed(feed.publish),
-            open_store(memcache, datastore) as (store, engines),
-            make_server(host, port, demo_application(store, engines, feed), _Server, _Handler) as server,
+            open_stores(memcache, datastore, store) as (opened, engines),
+            make_server(host, port, demo_application(opened, engines, feed), _Server, _Handler) as server,
         ):
             print(f"gaesess demo: http://{host}:{server.server_port}/\nPress Ctrl+C to stop.", flush=True)
             server.serve_forever()
@@ -65,10 +65,13 @@ def demo_application(store: Store, engines: list[str], feed: Feed) -> WSGIApplic
 
 
 @contextmanager
-def open_store(memcache: str | None, datastore: bool) -> Iterator[tuple[Store, list[str]]]:
+def open_stores(memcache: str | None, datastore: bool, url: str | None) -> Iterator[tuple[Store, list[str]]]:
     """Open the stores that were asked for, recorded each by itself, and say their names, the first one first."""
     with ExitStack() as stack:
-        durable, engines = _open_datastore() if datastore else _open_sqlite(stack)
+        if url is not None:
+            durable, engines = _open_url(url, stack)
+        else:
+            durable, engines = _open_datastore() if datastore else _open_sqlite(stack)
         if memcache is None:
             yield durable, engines
             return
@@ -90,6 +93,15 @@ def _open_datastore() -> tuple[Store, list[str]]:
     from gaesess.stores.datastore import DatastoreStore
 
     return RecordedStore(DatastoreStore(), "Datastore"), ["Datastore"]
+
+
+def _open_url(url: str, stack: ExitStack) -> tuple[Store, list[str]]:
+    from gaesess.cli.engines import engine_name, open_store
+
+    store, name = open_store(url), engine_name(url)
+    if hasattr(store, "close"):
+        stack.callback(store.close)
+    return RecordedStore(store, name), [name]
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -86,11 +86,15 @@ class TieredStore(Store):
         self.cache = cache
         self.durable = durable
         self.cache_seconds = cache_seconds
-        self.may_forget = durable.may_forget
         self.breaker = Breaker(retry_after, clock)
         self.clock = clock
         self._tiers = self.tiers([b""], time.time, cache_seconds)
         self._drive: Callable[..., Any] = (lambda coroutine: coroutine) if self.is_async else run
+
+    @property
+    def may_forget(self) -> bool:  # type: ignore[override]
+        """Whether the durable store may forget records."""
+        return self.durable.may_forget  # type: ignore[no-any-return]
 
     def tiers(self, keys: Sequence[bytes], now: Callable[[], float], seconds: float, degrades: bool = False) -> Tiers:
         """Return coroutines over the two stores, for one application.
