@@ -258,6 +258,21 @@ def run_valkey(directory: Path, *options: str) -> Iterator[tuple[int, Server]]:
 
 
 @contextmanager
+def run_sentinel(directory: Path, primary_port: int) -> Iterator[int]:
+    """Run a Sentinel that watches the Redis at that port as "mymaster", and yield its own port."""
+    REDIS.require()
+    port, configuration = free_port(), directory / "sentinel.conf"
+    configuration.write_text(f"""\
+port {port}
+dir {directory}
+sentinel monitor mymaster 127.0.0.1 {primary_port} 1
+sentinel down-after-milliseconds mymaster 200
+""")
+    with running(["redis-server", str(configuration), "--sentinel"], directory, lambda: redis_answers(port)):
+        yield port
+
+
+@contextmanager
 def _run_redis(program: str, directory: Path, *options: str) -> Iterator[tuple[int, Server]]:
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "", *options]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,25 +19,34 @@ from gaesess.stores.django import DjangoStore
 
 T = TypeVar("T")
 
+
 ENGINES = ("sqlite3", "postgresql", "mysql")
+
+_numbers = count(1)
 
 
 def settings_of(engine: str, request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
-    """Return the settings of a database of that engine. Skips the test where it cannot be used."""
+    """Return the settings of a new database of that engine. Skips the test where it cannot be used."""
     if engine == "sqlite3":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / "database", "OPTIONS": {"timeout": 20}}
+    name = f"django_{next(_numbers)}"  # in the server's first one other tests have a table of the same name
     if engine == "postgresql":
-        pytest.importorskip("psycopg")
+        psycopg = pytest.importorskip("psycopg")
         url = urlsplit(request.getfixturevalue("postgres_url"))
+        server = psycopg.connect(url.geturl(), autocommit=True)
     else:
-        pytest.importorskip("pymysql").install_as_MySQLdb()
+        pymysql = pytest.importorskip("pymysql")
+        pymysql.install_as_MySQLdb()
         url = urlsplit(request.getfixturevalue("mariadb_url"))
+        server = pymysql.connect(host=url.hostname, port=url.port, user=url.username, autocommit=True)
+    with closing(server):
+        server.cursor().execute(f"CREATE DATABASE {name}")
     return {
         "ENGINE": f"django.db.backends.{engine}",
         "HOST": url.hostname,
         "PORT": str(url.port),
         "USER": url.username,
-        "NAME": url.path.strip("/"),
+        "NAME": name,
     }
 
 

@@ -607,35 +607,27 @@ def test_a_cluster_that_is_down_is_an_outage(kind: Kind) -> None:
 
 
 def test_sentinel_and_its_failover(kind: Kind, tmp_path: Path) -> None:
-    services.REDIS.require()
-    port = services.free_port()
-    with replicated(services.run_redis, tmp_path) as (primary_port, primary, _):
-        configuration = tmp_path / "sentinel.conf"
-        configuration.write_text(f"""\
-port {port}
-dir {tmp_path}
-sentinel monitor mymaster 127.0.0.1 {primary_port} 1
-sentinel down-after-milliseconds mymaster 200
-""")
-        command = ["redis-server", str(configuration), "--sentinel"]
-        with services.running(command, tmp_path, lambda: services.redis_answers(port)):
-            with redis.Redis(port=port, decode_responses=True) as sentinel:
-                while sentinel.sentinel_master("mymaster")["num-slaves"] != 1:
-                    sentinel.ping()
-            module = import_module(f"{kind.module.__name__}.sentinel")
+    with (
+        replicated(services.run_redis, tmp_path) as (primary_port, primary, _),
+        services.run_sentinel(tmp_path, primary_port) as port,
+    ):
+        with redis.Redis(port=port, decode_responses=True) as sentinel:
+            while sentinel.sentinel_master("mymaster")["num-slaves"] != 1:
+                sentinel.ping()
+        module = import_module(f"{kind.module.__name__}.sentinel")
 
-            def connect() -> Any:
-                return module.Sentinel([("127.0.0.1", port)], socket_timeout=5).master_for("mymaster", socket_timeout=5)
+        def connect() -> Any:
+            return module.Sentinel([("127.0.0.1", port)], socket_timeout=5).master_for("mymaster", socket_timeout=5)
 
-            store, key = kind.of(connect, wait_replicas=1, timeout=10), new_key()
-            version = store.add(key, b"data", expires_at=EXPIRY)
-            primary.kill()
-            assert until_found(store, key) == Stored(b"data", version)
-            kind.close()
-            del store, connect
-            with warnings.catch_warnings():  # nobody closes the connections of a Sentinel object
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
+        store, key = kind.of(connect, wait_replicas=1, timeout=10), new_key()
+        version = store.add(key, b"data", expires_at=EXPIRY)
+        primary.kill()
+        assert until_found(store, key) == Stored(b"data", version)
+        kind.close()
+        del store, connect
+        with warnings.catch_warnings():  # nobody closes the connections of a Sentinel object
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def until_found(store: Any, key: str) -> Stored:
