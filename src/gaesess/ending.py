@@ -12,6 +12,7 @@ from gaesess.records import MAX_REPLAYS, Records
 from gaesess.stores.base import Version
 
 MAX_HEIRS = 16  # sign-ins that overlap, each with a new id of its own
+CLOCKS_DIFFER_SECONDS = 5  # at most: to tell whether a request overlaps with one that another server has answered
 OVERLAP_SECONDS = 60  # after a migration from another library, for requests on their way with its old cookie
 
 
@@ -49,14 +50,15 @@ async def end(records: Records, token: Token, version: Version | None = None, ov
 
 
 async def hand_on(records: Records, old: Token, version: Version | None, heir: Token) -> None:
-    """End the record of a session that goes on as `heir`.
+    """End the record of a session that goes on as `heir`. `old.issued` is when this request has read it.
 
-    Where another request has done the same meanwhile, the session goes on as both. With a `version` it raises Conflict
-    or Gone if the record was changed since; it raises SessionTerminated if the session has ended. To do it again, after
-    a reply was lost, is no error.
+    If another request has done the same since, the session goes on as both. With a `version` it raises Conflict or Gone
+    if the record was changed since; it raises SessionTerminated if the session had ended. To do it again, after a reply
+    was lost, is no error.
     """
     began = records.config.driver.clock()
-    read = version
+    read, read_at = version, old.issued
+    old = old._replace(issued=records.config.now())  # in the tombstone: since when the session has an heir
     heirs: tuple[Token, ...] = (heir,)
     for _ in range(MAX_HEIRS):
         try:
@@ -72,9 +74,9 @@ async def hand_on(records: Records, old: Token, version: Version | None, heir: T
             elif any(other.sid == heir.sid for other in record.heirs):
                 await records.mark(old)
                 return
-            elif record.heirs:
+            elif record.heirs and read_at <= record.token.issued + CLOCKS_DIFFER_SECONDS:
                 heirs = (*record.heirs, heir)
-                old = old._replace(issued=record.token.issued)  # by which `may_migrate` counts
+                old = old._replace(issued=record.token.issued)
             else:
                 raise SessionTerminated("the session ended while this request was at work") from None
     raise StoreUnavailable(f"the session got {MAX_HEIRS} new ids at once")

@@ -53,7 +53,7 @@ class Draft:
     known_at: float  # when that was so, by the driver's clock
     base: History | None  # of what is in its cookie: the revision there, and earlier writes of an outdated record
     attempts: dict[bytes, Token]  # by the ids of writes that may have landed, the tokens that they wrote
-    replaced: list[Identity]  # it has given them up; with a version where it goes on from their records, or CONVERTED
+    replaced: list[Identity]  # as `hand_on` takes them, or with CONVERTED or UNRELATED: it has given them up
     passive: bool  # this request does not count as a use
 
 
@@ -230,7 +230,7 @@ async def _end_replaced(records: Records, draft: Draft) -> bool:
         if version is CONVERTED:
             if not await may_migrate(records, old):
                 raise SessionTerminated("the session of another library has ended")
-            await hand_on(records, old, None, draft.token)
+            await hand_on(records, old._replace(issued=0), None, draft.token)  # in time, as `may_migrate` has said
             draft.token = draft.token._replace(flags=draft.token.flags | RECORDED)  # its end must be stored
         elif version is UNRELATED:
             await end(records, old)

@@ -10,10 +10,11 @@ from browser import Browser
 from guarantees.history import ABSENT, UNSEEN, Identity, applied, frozen, resolved
 from guarantees.linearizability import NEVER, Operation
 from guarantees.tasks import Task
-from guarantees.world import World, token_of
+from guarantees.world import CACHE_SECONDS, World, token_of
 
 from gaesess import Home, SessionDataLoss, SessionTerminated, StoreUnavailable
 from gaesess._core import POINTER, format_sid
+from gaesess.ending import CLOCKS_DIFFER_SECONDS
 from gaesess.records import SAVE_SECONDS
 
 
@@ -42,7 +43,7 @@ class Request:
         self.changes: list[tuple[Any, ...]] = []  # since the last try to save
         self.tried: list[tuple[int, tuple[tuple[Any, ...], ...]]] = []  # when, and what, and not yet known to be saved
         self.was_over = False  # its session, before it began
-        self.began = world.elapsed
+        self.began, self.times_before = world.elapsed, len(world.times) - 1
         world.keep()
         self.doubtful = False  # the last save has failed, and may have landed
         self.new_id = False  # asked for, and not yet saved
@@ -78,14 +79,14 @@ class Request:
             assert not self.session.is_active(), "a session comes out of nothing"
             return
         # What was so before this request began:
-        began, stored_by = len(self.world.times) - 1, list(identity.stored_by)
+        stored_by = list(identity.stored_by)
         self.was_over, shown_until = self.points and (identity.ended or identity.retired), identity.shown_until
         is_sound, stored, tick = self.points and self.world.cache.sound, identity.stored, self.world.tick()
         is_active = self.session.is_active()
         if is_sound and not self.world.replayed:  # nor meanwhile
             floor, self.read_at = max(floor, stored), tick
         if is_active:
-            now = min(self.world.times[began:])
+            now = self.earliest()
             is_excused = (identity.unmarked or self.world.replayed) and now < shown_until
             assert is_excused or not self.was_over, "an ended session is back"
             if self.points:
@@ -96,6 +97,17 @@ class Request:
             return
         assert identity.ending or identity.given_up, "a living session is shown as none"
         self.identity, self.was_over = None, False
+
+    def earliest(self) -> float:
+        """Return the earliest time by a clock that may have been set back since this request began."""
+        return min(self.world.times[self.times_before :])
+
+    def overlaps(self) -> bool:
+        """Say whether it gives a new id as if it had begun before another one did, for all that clocks can tell."""
+        assert self.identity
+        is_over_since = self.identity.shown_until - CACHE_SECONDS
+        in_time = self.earliest() <= is_over_since + CLOCKS_DIFFER_SECONDS
+        return self.new_id and not self.identity.ended and in_time
 
     def shows_what_was_left_behind(self) -> bool:
         """Say whether it reads the store while all of the session is in its client's cookie.
@@ -203,7 +215,7 @@ class Request:
         else:
             assert self.session.sid == target.sid
             is_same = self.session.revision == before and target is self.identity
-            assert is_same or not self.was_over, "what is written to an ended session is said to be saved"
+            assert is_same or not self.was_over or self.overlaps(), "what is written to an ended session is saved"
             if self.session.revision == before and not self.doubtful:
                 self.tried = []  # set and deleted again: there was nothing to save
             self.doubtful = False

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 from browser import Browser, with_session
 
-from gaesess import Conflict, SessionDataLoss, StoreBusy, StoreUnavailable
+from gaesess import Conflict, SessionDataLoss, SessionTerminated, StoreBusy, StoreUnavailable
 from gaesess.drivers import RETRY_SECONDS
+from gaesess.ending import CLOCKS_DIFFER_SECONDS
 from gaesess.records import BURST_WRITES
 from gaesess.stores.tiered import CACHE_SECONDS
 from gaesess.users import CHECKED_SECONDS
@@ -72,6 +73,19 @@ def test_session_that_was_terminated_while_the_cache_was_down_is_over_within_the
     engines.cache.down = False
     clock.time += seconds
     assert thief.data() == {}
+
+
+def test_a_session_shown_after_it_got_a_new_id_is_given_no_other_one(browser, elsewhere, engines, clock):
+    engines.cache.down = True
+    with browser.request() as session:
+        session.regenerate_id()
+    engines.cache.down = False
+    clock.time += CLOCKS_DIFFER_SECONDS + 1
+    session = elsewhere.send()
+    session.regenerate_id()
+    with pytest.raises(SessionTerminated):
+        elsewhere.receive(session)
+    assert len(engines.durable.store._records) == 2  # of the old id, and of the new one
 
 
 def test_emptied_cache_is_filled_again(browser, engines):

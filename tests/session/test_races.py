@@ -163,6 +163,19 @@ def test_write_to_an_id_that_was_regenerated_is_refused(stored):
     assert stored.data() == {"filler": BIG, "cart": [], "old": 1}
 
 
+def test_a_second_new_id_may_come_long_after_the_first_if_its_request_began_before(stored, clock):
+    stored.manager.config.driver.clock = clock
+    stored.manager.config.driver.clock = clock
+    first, second = stored.send(), stored.send()
+    assert second["old"] == 1
+    first.regenerate_id()
+    stored.receive(first)
+    clock.time += 30
+    second.regenerate_id()
+    stored.receive(second)
+    assert stored.data() == {"filler": BIG, "cart": [], "old": 1}
+
+
 def test_id_regenerated_while_the_session_is_terminated_leaves_nothing(stored, store):
     login, logout = stored.send(), stored.send()
     login.regenerate_id()
