@@ -1,9 +1,10 @@
 """`python -m soak [STORE]`: minutes of users, kills and outages, and then a look at whether anything was lost.
 
 gunicorn with 2 processes of 8 threads serves sessions in memcached and the Datastore emulator (`datastore`), in SQLite
-(`sqlite`), or in memcached and SQLite (`tiered`); half of them with the setting `revocable`. Workers and memcached are
-killed, and the stores are slow, cannot be reached, lose replies, and get writes twice. Exit code 1 says that something
-is not as claimed.
+(`sqlite`), in memcached and SQLite (`tiered`), in a Redis that syncs every write to its disk (`redis`), in one with a
+replica that takes its place (`failover`), or in PostgreSQL (`postgres`); half of them with the setting `revocable`.
+Workers and servers are killed, and the stores are slow, cannot be reached, lose replies, and get writes twice. Exit
+code 1 says that something is not as claimed.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import services
 from engines.processes import run_gunicorn
-from engines.visitor import Visitor, complaints
-from proxy import Proxy
-from soak.clients import LARGE, MOUNTS, SMALL, Client, Sharing
+from engines.visitor import complaints
+from soak.clients import LARGE, SMALL, Client, Sharing
 from soak.contention import Contention, contend
-from soak.diary import Diary
-from soak.faults import Engines, Fault, inject_all
+from soak.diary import MOUNTS, Diary
+from soak.faults import FAILOVER, Engines, Fault, inject_all
+from soak.servers import put_proxies, start_servers
 from soak.workers import Usage, usage, wait_for_children
 
-STORES = ("datastore", "sqlite", "tiered")
+STORES = ("datastore", "sqlite", "tiered", "redis", "failover", "postgres")
 PROCESSES, THREADS = 2, 8
 CLIENTS = 24
 CALL_SECONDS = 2.0  # that a call of the durable store may take; a request makes two at most in an outage
@@ -60,25 +60,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM stops the servers first
     diary = Diary()
     with ExitStack() as stack:
-        directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4)]
-        env = {"SOAK_STORE": chosen.store, "SOAK_SECONDS": str(CALL_SECONDS), "SOAK_DIRECTORY": str(directories[3])}
-        memcached = cache = datastore = None
-        if chosen.store != "sqlite":
-            env["SOAK_MEMCACHED"], memcached = stack.enter_context(services.memcached_server(directories[0]))
-        if chosen.store == "datastore":
-            env["DATASTORE_EMULATOR_HOST"] = stack.enter_context(services.run_datastore_emulator(directories[1]))
-            env["DATASTORE_PROJECT_ID"] = services.PROJECT
-        contention = contend(directories[2], chosen.writes, **env | {"SOAK_DIRECTORY": str(directories[2])})
-        if memcached:
-            cache = stack.enter_context(Proxy(env["SOAK_MEMCACHED"]))
-            env["SOAK_MEMCACHED"] = cache.address
-        if chosen.store == "datastore":
-            datastore = stack.enter_context(Proxy(env["DATASTORE_EMULATOR_HOST"]))
-            env["DATASTORE_EMULATOR_HOST"] = datastore.address
+        site_directory, contention_directory = (Path(stack.enter_context(TemporaryDirectory())) for _ in range(2))
+        env = {"SOAK_STORE": chosen.store, "SOAK_SECONDS": str(CALL_SECONDS), "SOAK_DIRECTORY": str(site_directory)}
+        servers = start_servers(stack, chosen.store, env)
+        contention = contend(contention_directory, chosen.writes, **env | {"SOAK_DIRECTORY": str(contention_directory)})
+        servers = put_proxies(stack, servers, env)
         workers = ("--workers", str(PROCESSES), "--threads", str(THREADS), "--keep-alive", "75")
-        site = stack.enter_context(run_gunicorn(directories[3], *workers, serves="soak.served", **env))
-        engines = Engines(site.server, directories[3], memcached, cache, datastore)
-        run = soak(engines, make_clients(site.port, diary, chosen.seed), diary, chosen.seconds, chosen.seed)
+        site = stack.enter_context(run_gunicorn(site_directory, *workers, serves="soak.served", **env))
+        engines = Engines(site.server, site_directory, servers)
+        clients = make_clients(site.port, diary, chosen.seed, shared=chosen.store != "failover")
+        run = soak(engines, clients, diary, chosen.seconds, chosen.seed)
     wrong = verdict(diary, run, contention)
     report(chosen.store, diary, run, contention)
     for complaint in wrong:
@@ -114,16 +105,18 @@ def soak(engines: Engines, clients: list[Client], diary: Diary, seconds: float, 
     look_back(clients, diary)
     for client in clients:
         client.http.close()
-    proxied = sum(proxy.faults for proxy in (engines.cache, engines.datastore) if proxy)
+    proxied = sum(proxy.faults for proxy in engines.servers.proxies)
     return Run(took, injected, proxied, (between, after))
 
 
-def make_clients(port: int, diary: Diary, seed: int) -> list[Client]:
-    """Return users: a third with small sessions, a third with large ones, a third with one session together.
+def make_clients(port: int, diary: Diary, seed: int, *, shared: bool) -> list[Client]:
+    """Return users: as many with small sessions as with large ones and, if `shared`, with one session together.
 
     Half of each have revocable sessions.
     """
-    kinds = ((Client, "small", SMALL), (Client, "large", LARGE), (Sharing, "shared", LARGE[1:2]))
+    kinds = [(Client, "small", SMALL), (Client, "large", LARGE)]
+    if shared:
+        kinds.append((Sharing, "shared", LARGE[1:2]))
     clients = []
     for number in range(CLIENTS):
         make, name, sizes = kinds[number % len(kinds)]
@@ -132,7 +125,8 @@ def make_clients(port: int, diary: Diary, seed: int) -> list[Client]:
         clients.append(make(port, mount, user, sizes, diary, seed=seed * CLIENTS + number))
     for mount in MOUNTS:
         sharing = those_sharing(clients, mount)
-        sharing[0].sign_in()
+        for first in sharing[:1]:
+            first.sign_in()
         for number, client in enumerate(sharing):
             client.visitor = client.new_visitor(sharing[0].visitor.cookies)
             client.signed_in = True
@@ -150,16 +144,17 @@ def look_back(clients: list[Client], diary: Diary) -> None:
         if client.signed_in and not isinstance(client, Sharing):
             client.read()
     for mount, bound in MOUNTS.items():
-        sharing = those_sharing(clients, mount)
-        told = sharing[0].visitor.try_to_read()
-        wrong = ["nobody answers"] if told is None else complaints([client.visitor for client in sharing], told)
-        diary.note_wrong(*wrong, example=f"the shared session at {mount}")
+        if sharing := those_sharing(clients, mount):
+            told = sharing[0].visitor.try_to_read()
+            wrong = ["nobody answers"] if told is None else complaints([client.visitor for client in sharing], told)
+            diary.note_wrong(*wrong, example=f"the shared session at {mount}")
         ended = [ended for ended in diary.ended if ended.mount == mount]
         if ended:
             time.sleep(max(0.0, ended[-1].at + bound - time.monotonic()))
+        visitor = next(client for client in clients if client.mount == mount)
         for each in ended:
-            told = Visitor(sharing[0].send, "", each.cookies).try_to_read()
-            diary.note_ghost(mount, alive=told is None or told["user"] is not None, late=True)
+            told = visitor.haunting(each).try_to_read()
+            diary.note_ghost(each, alive=told is None or told["user"] is not None, late=True)
 
 
 def verdict(diary: Diary, run: Run, contention: Contention) -> list[str]:
@@ -169,6 +164,12 @@ def verdict(diary: Diary, run: Run, contention: Contention) -> list[str]:
         for complaint, times in diary.wrong.items()
     ]
     wrong += [f"under contention: {complaint}" for complaint in contention.wrong]
+    lost = lost_outside(run.faults, diary.lost)
+    if lost:
+        wrong.append(f"{lost} sessions were lost, and no failover could lose them")
+    for mount, ends in diary.resurrected.items():
+        if alive := lost_outside(run.faults, ends):
+            wrong.append(f"{alive} ended sessions were alive at {mount} after the stated bound")
     grace = {0: 1.0, 503: 2 * CALL_SECONDS + RECONNECT_SECONDS}
     for status, seconds in grace.items():
         windows = [(fault.began, fault.ended + seconds) for fault in run.faults if fault.excuses == status]
@@ -189,6 +190,12 @@ def verdict(diary: Diary, run: Run, contention: Contention) -> list[str]:
     return wrong
 
 
+def lost_outside(faults: list[Fault], written_at: list[float]) -> int:
+    """Return how many writes of these times no failover may have lost: to a replica that was behind while it lasted."""
+    windows = [(fault.began, fault.ended) for fault in faults if fault.name == FAILOVER]
+    return sum(not any(began <= at <= ended for began, ended in windows) for at in written_at)
+
+
 def fault_before(faults: list[Fault], at: float) -> str:
     return next((fault.name for fault in reversed(faults) if fault.began <= at), "before the first fault")
 
@@ -207,9 +214,11 @@ def report(store: str, diary: Diary, run: Run, contention: Contention) -> None:
         "of these": ", ".join(f"{verb}: {times}" for verb, times in diary.acknowledged.most_common()),
         "operations of unknown outcome": str(diary.unknown.total()),
         "writes lost": str(sum(times for complaint, times in diary.wrong.items() if "lost" in complaint)),
+        "sessions lost, as answered": str(len(diary.lost)),
         "users signed out": str(diary.wrong["a user was signed out"]),
         "writes made twice": str(sum(times for complaint, times in diary.wrong.items() if "twice" in complaint)),
         "sessions ended": f"{len(diary.ended)}; used again {diary.ghosts.total()} times, alive {diary.ghosts['alive']}",
+        "alive after the stated bound": str(sum(map(len, diary.resurrected.values()))),
         "RSS of the workers": " -> ".join(f"{used.rss_mib:.1f}" for used in run.usages) + " MiB",
         "descriptors of the workers": " -> ".join(str(used.descriptors) for used in run.usages),
         "writes to one session by 8 processes": f"{contention.written} in {contention.seconds:.0f} s",

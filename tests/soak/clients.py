@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ from http.client import HTTPException
 
 from engines.processes import Http
 from engines.visitor import Answer, Request, Visitor, complaints
-from soak.diary import Diary
+from soak.diary import MOUNTS, Diary, Ended
 from wsgi.client import CookieJar
 
 from gaesess._core import POINTER
@@ -19,7 +20,7 @@ from gaesess._core import POINTER
 THINKING_SECONDS = 0.02  # at most, between two requests
 SMALL = (50, 300, 800)  # bytes: these sessions live in their cookie
 LARGE = (100, 5_000, 20_000, 90_000)  # and these mostly do not
-MOUNTS = {"/plain": 60.0, "/revocable": 5.0}  # seconds for which an ended session may be believed, as documented
+LOST = b"The session store has lost your session."  # what a response says
 
 
 class Client(threading.Thread):
@@ -40,6 +41,7 @@ class Client(threading.Thread):
         self.items = 0
         self.signed_in = False
         self.may_be_out = False  # the outcome of a request that gave the session a new id is not known
+        self.written_at = 0.0  # when the last write was acknowledged, by the monotonic clock
         self.visitor = self.new_visitor()
 
     def run(self) -> None:
@@ -62,25 +64,43 @@ class Client(threading.Thread):
         return Visitor(self.send, self.user, cookies)
 
     def send(self, request: Request) -> Answer:
+        answer = self.exchange(request, self.written_at)
+        if is_lost(answer):
+            self.signed_in = False
+        return answer
+
+    def exchange(self, request: Request, written_at: float) -> Answer:
+        """Send a request and note the answer; that the session is lost too, which was last written to then."""
         began = time.monotonic()
         try:
             answer = self.http.send(request)
         except (OSError, HTTPException):  # the worker was killed
             answer = Answer(0, [], b"")
+        if is_lost(answer):
+            self.diary.note_lost(written_at)
+            return answer
         self.diary.note_answer(answer.status, began)
         if answer.status not in (0, 200, 503):
             self.diary.note_wrong(f"{request.path} was answered {answer.status}", example=answer.body[:200])
         return answer
 
-    def write(self, verb: str, **form: object) -> int:
-        status = self.visitor.ask(verb, **form).status
-        self.diary.note_write(verb, status)
-        return status
+    def haunting(self, ended: Ended) -> Visitor:
+        """Return a visitor with the cookies of a session that has ended."""
+        return Visitor(lambda request: self.exchange(request, ended.at), "", ended.cookies)
+
+    def write(self, verb: str, **form: object) -> Answer:
+        return self.note_write(verb, self.visitor.ask(verb, **form))
+
+    def note_write(self, verb: str, answer: Answer) -> Answer:
+        if answer.status == 200:
+            self.written_at = time.monotonic()
+        self.diary.note_write(verb, answer.status)
+        return answer
 
     def sign_in(self) -> None:
         self.visitor = self.new_visitor()
         self.may_be_out = False
-        self.signed_in = self.write("start", user=self.user, size=self.random.choice(self.sizes)) == 200
+        self.signed_in = self.write("start", user=self.user, size=self.random.choice(self.sizes)).status == 200
 
     def read(self) -> None:
         told = self.visitor.try_to_read()
@@ -100,39 +120,44 @@ class Client(threading.Thread):
         self.diary.note_wrong(*complaints([self.visitor], told), example=example)
 
     def increment(self) -> None:
-        self.diary.note_write("increment", self.visitor.increment().status)
+        self.note_write("increment", self.visitor.increment())
 
     def append(self) -> None:
         self.items += 1
-        self.diary.note_write("append", self.visitor.append(f"{self.user} {self.items}").status)
+        self.note_write("append", self.visitor.append(f"{self.user} {self.items}"))
 
     def resize(self) -> None:
         self.write("resize", size=self.random.choice(self.sizes))
 
     def regenerate(self) -> None:
-        self.may_be_out = self.ask_to_end("regenerate") != 200
+        written_at = self.written_at
+        answer = self.ask_to_end("regenerate")
+        self.may_be_out = answer.status != 200
+        if answer.status == 200 and json.loads(answer.body)["user"] is None:  # it starts another in a lost one's place
+            self.signed_in = False
+            self.diary.note_lost(written_at)
 
     def sign_out(self) -> None:
         self.signed_in = False
         self.ask_to_end("terminate")
 
-    def ask_to_end(self, verb: str) -> int:
+    def ask_to_end(self, verb: str) -> Answer:
         """Make a request after which the cookies of before are worth nothing, if the store is queried for them."""
         before = CookieJar(self.visitor.cookies)
-        status = self.write(verb)
-        if status == 200 and (is_pointer(before) or self.mount == "/revocable"):
+        answer = self.write(verb)
+        if answer.status == 200 and (is_pointer(before) or self.mount == "/revocable"):
             self.diary.note_ended(self.mount, before)
-        return status
+        return answer
 
     def haunt(self) -> None:
         """Use the cookies of a session that has ended."""
         ended = self.diary.an_ended(self.mount, self.random)
         if ended:
             age = time.monotonic() - ended.at
-            told = Visitor(self.send, "", ended.cookies).try_to_read()
+            told = self.haunting(ended).try_to_read()
             if told:
                 late = age > MOUNTS[self.mount]
-                self.diary.note_ghost(self.mount, alive=told["user"] is not None, late=late)
+                self.diary.note_ghost(ended, alive=told["user"] is not None, late=late)
 
 
 class Sharing(Client):
@@ -149,6 +174,11 @@ class Sharing(Client):
         told = self.visitor.try_to_read()
         if told is not None and told["n"] < self.visitor.increments.acknowledged:
             self.diary.note_wrong("an acknowledged increment is lost", example=f"{self.mount} {self.user}")
+
+
+def is_lost(answer: Answer) -> bool:
+    """Return whether a response says that the store has lost the session."""
+    return answer.status == 503 and answer.body.startswith(LOST)
 
 
 def is_pointer(cookies: CookieJar) -> bool:

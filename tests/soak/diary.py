@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from wsgi.client import CookieJar
 
+MOUNTS = {"/plain": 60.0, "/revocable": 5.0}  # seconds for which an ended session may be believed, as documented
+
 
 class Failed(NamedTuple):
     """A request that was answered 503, or not at all (0), by the monotonic clock."""
@@ -39,6 +41,10 @@ class Diary:
         self.acknowledged: Counter[str] = Counter()  # what was changed, by the verb
         self.unknown: Counter[str] = Counter()
         self.ghosts: Counter[str] = Counter()  # copies of ended sessions that were tried
+        self.resurrected: dict[str, list[float]] = {
+            mount: [] for mount in MOUNTS
+        }  # when those that were alive had ended
+        self.lost: list[float] = []  # when the sessions that the store has lost were last written to
         self._lock = threading.Lock()
 
     def note_answer(self, status: int, began: float) -> None:
@@ -71,9 +77,14 @@ class Diary:
             here = [ended for ended in self.ended[-1000:] if ended.mount == mount]
         return chance.choice(here) if here else None
 
-    def note_ghost(self, mount: str, *, alive: bool, late: bool) -> None:
+    def note_ghost(self, ended: Ended, *, alive: bool, late: bool) -> None:
         """Note what became of a request with the cookies of an ended session: `late`, if it must be dead by now."""
         with self._lock:
             self.ghosts["alive" if alive else "dead"] += 1
             if alive and late:
-                self.wrong[f"an ended session is alive at {mount} after the stated bound"] += 1
+                self.resurrected[ended.mount].append(ended.at)
+
+    def note_lost(self, written_at: float) -> None:
+        """Note that the store has lost a session, which was last written to then."""
+        with self._lock:
+            self.lost.append(written_at)

@@ -14,19 +14,19 @@ from typing import NamedTuple
 
 import services
 from proxy import Proxy, grpc_reply_begins
+from soak.servers import Servers
 from soak.workers import children
 
 PAUSE_SECONDS = 5.0  # between two faults
+FAILOVER = "the store fails over to a replica that is behind"
 
 
 class Engines(NamedTuple):
-    """The servers; those that this soak does without are None."""
+    """What faults are made in: gunicorn, the folder that tells it to lie, and the servers of the stores."""
 
     server: services.Server
     directory: Path
-    memcached: services.Server | None
-    cache: Proxy | None
-    datastore: Proxy | None
+    servers: Servers
 
 
 class Fault(NamedTuple):
@@ -43,8 +43,8 @@ def faults(engines: Engines) -> dict[str, tuple[int | None, Callable[[float], No
     kinds: dict[str, tuple[int | None, Callable[[float], None]]] = {
         "a worker is killed": (0, lambda seconds: kill_worker(engines.server.pid)),
     }
-    if engines.memcached and engines.cache:
-        cache, memcached = engines.cache, engines.memcached
+    memcached, database, pair, cache, store = engines.servers
+    if memcached and cache:
         kinds |= {
             "the cache is killed, and back empty": (None, lambda seconds: restart(memcached, seconds)),
             "the cache hangs": (None, lambda seconds: pause(memcached, seconds)),
@@ -52,23 +52,33 @@ def faults(engines: Engines) -> dict[str, tuple[int | None, Callable[[float], No
             "the cache's replies are lost": (None, lambda seconds: inject(cache, seconds, drops="replies")),
             "the cache is cut off": (None, lambda seconds: cut(cache, seconds)),
         }
-    if engines.datastore:
-        datastore = engines.datastore
-        begins = grpc_reply_begins
+    if store:
+        begins = grpc_reply_begins if memcached else bool  # Datastore's, which alone has one before it
         kinds |= {
-            "the store's replies are lost": (503, lambda seconds: inject(datastore, seconds, drops="replies")),
-            "the store is slow": (503, lambda seconds: inject(datastore, seconds, delay=0.2)),
+            "the store's replies are lost": (503, lambda seconds: inject(store, seconds, drops="replies")),
+            "the store is slow": (503, lambda seconds: inject(store, seconds, delay=0.2)),
             "a reply of the store is cut": (
                 503,
-                lambda seconds: inject(datastore, seconds, cuts_after=1, reply_begins=begins),
+                lambda seconds: inject(store, seconds, cuts_after=1, reply_begins=begins),
             ),
-            "the store cannot be reached": (503, lambda seconds: refuse(datastore, seconds)),
+            "the store cannot be reached": (503, lambda seconds: refuse(store, seconds)),
         }
     else:
+        kinds["another program locks the store"] = (503, lambda seconds: lock(engines.directory, seconds))
+    if database or pair or not store:
+        kinds["some writes are made and said to have failed, or made twice"] = (
+            503,
+            lambda seconds: lie(engines.directory, seconds),
+        )
+    if database:
         kinds |= {
-            "another program locks the store": (503, lambda seconds: lock(engines.directory, seconds)),
-            "the store's replies are lost": (503, lambda seconds: lie(engines.directory, seconds)),
+            "the store is killed and started again": (503, lambda seconds: restart(database, seconds)),
+            "the store hangs": (503, lambda seconds: pause(database, seconds)),
         }
+    if store and (database or pair):
+        kinds["the store is cut off"] = (503, lambda seconds: cut(store, seconds))
+    if store and pair:
+        kinds[FAILOVER] = (503, lambda seconds: pair.fail_over(store, seconds))
     return kinds
 
 

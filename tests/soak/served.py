@@ -41,19 +41,32 @@ class Lying(FaultyStore):
 
 def durable() -> Any:
     """Return the store that must not lose anything."""
-    if os.environ["SOAK_STORE"] != "datastore":
-        directory = Path(os.environ["SOAK_DIRECTORY"])
-        return Lying(SQLiteStore(directory / "sessions.sqlite3", timeout=SECONDS), directory / "lying")
-    from google.cloud import ndb
+    if KIND == "datastore":
+        from google.cloud import ndb
 
-    from gaesess.stores.datastore import DatastoreStore
+        from gaesess.stores.datastore import DatastoreStore
 
-    return DatastoreStore(lambda: ndb.Client(project=os.environ["DATASTORE_PROJECT_ID"]), timeout=SECONDS)
+        return DatastoreStore(lambda: ndb.Client(project=os.environ["DATASTORE_PROJECT_ID"]), timeout=SECONDS)
+    directory = Path(os.environ["SOAK_DIRECTORY"])
+    return Lying(lying_about(directory), directory / "lying")
 
 
+def lying_about(directory: Path) -> Store:
+    if KIND in ("redis", "failover"):
+        from gaesess.stores.redis import RedisStore
+
+        return RedisStore(os.environ["SOAK_URL"], timeout=SECONDS, may_forget=False)
+    if KIND == "postgres":
+        from gaesess.stores.postgres import PostgresStore
+
+        return PostgresStore(os.environ["SOAK_URL"], timeout=SECONDS)
+    return SQLiteStore(directory / "sessions.sqlite3", timeout=SECONDS)
+
+
+KIND = os.environ["SOAK_STORE"]
 SECONDS = float(os.environ["SOAK_SECONDS"])  # that a call of the durable store may take
 STORE = durable()
-if os.environ["SOAK_STORE"] != "sqlite":
+if "SOAK_MEMCACHED" in os.environ:
     STORE = TieredStore(MemcacheStore(os.environ["SOAK_MEMCACHED"]), STORE)
 MOUNTED = {
     "/plain": SessionMiddleware(app, cookie_key=generate_key(), store=STORE),
