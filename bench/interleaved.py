@@ -47,8 +47,8 @@ class Timing(NamedTuple):
 class Pair(NamedTuple):
     """Something to be measured, and the same without that whose cost is asked for."""
 
-    full: Call
-    bare: Call
+    full: Call | SelfTimed
+    bare: Call | SelfTimed
 
 
 def measure(

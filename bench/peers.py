@@ -34,7 +34,12 @@ with warnings.catch_warnings():  # they import what Python deprecates
     from pyramid.session import SignedCookieSessionFactory
     from webob.cookies import SignedCookieProfile
 
-django_settings.configure(SECRET_KEY=KEY, SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
+django_settings.configure(
+    SECRET_KEY=KEY,
+    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+    INSTALLED_APPS=["django.contrib.sessions"],  # these two for the engine cached_db
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
 
 
 # -- applications without sessions
@@ -79,7 +84,13 @@ def with_starlette(use: Use | None) -> Any:
 def with_flask(use: Use | None, *, response_class: type[flask.Response] = flask.Response) -> Any:
     app = flask.Flask("bench")
     app.secret_key = KEY
-    sessions = SecureCookieSessionInterface()
+    return flask_sessions(app, SecureCookieSessionInterface(), use, response_class)
+
+
+def flask_sessions(
+    app: flask.Flask, sessions: Any, use: Use | None, response_class: type[flask.Response] = flask.Response
+) -> Any:
+    """Return an application whose sessions are opened and saved by that SessionInterface of Flask's."""
 
     def answer(environ: Any, start_response: Any) -> Any:
         session = sessions.open_session(app, app.request_class(environ))

@@ -6,41 +6,84 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import gaesess
-from bench import servers, twins
+from bench import redis_peers, servers, twins
 from bench.cases import ALONE, CASES, OTHERS, SESSION
 from bench.floor import built_floor
 from bench.growth import draw_plots
-from bench.interleaved import Timing, measure, measure_added
+from bench.interleaved import Call, Timing, measure, measure_added
 from bench.ours import GAESESS, GAESESS_ASGI, WRAP, Peer
 from bench.peers import PEERS, STARLETTE, Codec
+from bench.raw import raw_operations
 from bench.server import ASGI
-from bench.stores import MEMCACHED_CPU, OTHER_CPU, Opened, on_cpu, open_stores, raw_get, request_pair
+from bench.stores import (
+    MEMCACHED_CPU,
+    OTHER_CPU,
+    RECORD_BYTES,
+    Opened,
+    on_cpu,
+    open_stores,
+    operations,
+    raw_get,
+    request_pair,
+)
 
 README = Path(__file__).with_name("README.md")
 PLOTS = README.parents[1] / "build" / "bench"
 LIBRARIES = ["Beaker", "Django", "Flask", "itsdangerous", "pyramid", "starlette", "WebOb"]
-PACKAGES = [*LIBRARIES, "gunicorn", "uvicorn", "pymemcache"]
+ON_REDIS = ["django-redis", "Flask-Session", "starsessions"]
+PACKAGES = [*LIBRARIES, *ON_REDIS, "gunicorn", "uvicorn", "pymemcache", "redis", "valkey", "psycopg"]
 NOISE_SECONDS = 100e-9  # less than that is not told from nothing, and no ratio is made of it
 
 
 def main() -> None:
     if gaesess.IMPLEMENTATION != "cython":
         sys.exit("bench: the compiled core is not installed, so this is not what ships")
+    wanted = sys.argv[1:] or list(PARTS)
+    if unknown := set(wanted) - PARTS.keys():
+        sys.exit(f"bench: there is no {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
+    for name in wanted:
+        PARTS[name]()
+    print(f"\nwritten: {README}, {PLOTS}/*.svg")
+
+
+def write_peers() -> None:
     write("machine", machine())
     alone = {case: measure_peers(case, ALONE) for case in CASES}
     write("peers-alone", peers_table(alone))
     among = {case: measure_peers(case, OTHERS) for case in CASES}
     write("peers-among", peers_table(among))
-    write("servers", servers_table())
     with open_stores() as opened:
         write("goals", table(GOALS_HEADING, [*peer_goals(among), *core_goals(), *store_goals(opened)]))
-    draw_plots(PLOTS)
-    print(f"\nwritten: {README}, {PLOTS}/*.svg")
+
+
+def write_servers() -> None:
+    write("servers", servers_table())
+
+
+def write_stores() -> None:
+    with open_stores() as opened:
+        write("stores", stores_table(opened))
+
+
+def write_redis_peers() -> None:
+    with open_stores() as opened:
+        if "Redis" in opened.urls:
+            write("redis-peers", redis_peers_table(opened.urls["Redis"]))
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "peers": write_peers,
+    "servers": write_servers,
+    "stores": write_stores,
+    "redis-peers": write_redis_peers,
+    "plots": lambda: draw_plots(PLOTS),
+}
 
 
 def write(section: str, text: str) -> None:
@@ -93,6 +136,60 @@ def servers_table() -> str:
     times = servers.measured()
     rows = [(server, *(f"{1 / times[server, use].median:,.0f}" for use in servers.USES)) for server in servers.SERVERS]
     return table(("requests a second", *servers.USES), rows)
+
+
+# -- stores on a server
+
+
+def stores_table(opened: Opened) -> str:
+    rows = [
+        (f"{name}, {size}", *store_cells(opened, name, record_bytes))
+        for name in opened.urls
+        for size, record_bytes in RECORD_BYTES.items()
+    ]
+    return table(("µs (client alone)", "get", "add", "replace", "added to a read", "added to a modify"), rows)
+
+
+def store_cells(opened: Opened, name: str, record_bytes: int) -> Iterator[str]:
+    """Return what one interleaved run says of a store: its calls, those of the client alone, and whole requests."""
+    store = opened.stores[name]
+    contents = {**SESSION, "basket": "x" * (record_bytes - 120)}
+    with raw_operations(opened, name, record_bytes) as raw:
+        calls: dict[tuple[str, str], Call] = {
+            (name, "store"): call for name, call in operations(store, record_bytes).items()
+        }
+        calls |= {(name, "raw"): call for name, call in raw.items()}
+        for case in ("read", "modify"):
+            pair = request_pair(store, CASES[case], contents)
+            calls |= {(case, which): call for which, call in pair._asdict().items()}
+        times = measure(calls)
+    for operation in raw:
+        ours, its = times[operation, "store"].median, times[operation, "raw"].median
+        yield f"{microseconds(ours)} ({microseconds(its)})"
+    for case in ("read", "modify"):
+        yield microseconds(times[case, "full"].minus(times[case, "bare"]).median)
+
+
+# -- peers on Redis
+
+
+def redis_peers_table(url: str) -> str:
+    added = redis_peers.measured(url)
+    rows = [
+        (each.peer.name, *(cell for case in redis_peers.MEASURED for cell in redis_cells(added, each, case)))
+        for each in dict.fromkeys(each for each, _ in added)
+    ]
+    heading = (f"{case}: {what}" for case in redis_peers.MEASURED for what in ("commands", "µs", "its own µs"))
+    return table(("session of 600 B in Redis", *heading), rows)
+
+
+def redis_cells(added: Mapping[Any, redis_peers.Added], each: redis_peers.RedisPeer, case: str) -> tuple[str, ...]:
+    sent, whole, own = added[each, case]
+    own_by = next(its.own for (other, of), its in added.items() if of == case and other.peer is each.held_against)
+    ratio = "" if each.peer is each.held_against else f" ({own.median / own_by.median:.1f}x)"
+    names = [("GET", sent.reads), ("SET", sent.writes)]
+    commands = ", ".join(f"{count} {name}" for name, count in names if count)
+    return commands, microseconds(whole.median), with_spread(own) + ratio
 
 
 # -- goals: each row from one interleaved run

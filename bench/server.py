@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bench.interleaved import Call
+from bench.interleaved import Call, SelfTimed
 
 REQUEST_HEADERS = {
     "host": "shop.example.com",
@@ -54,7 +57,7 @@ SCOPE = {
 class Protocol(NamedTuple):
     """How to make a call of one request from an application and a Cookie header, and which Set-Cookies it answers."""
 
-    request: Callable[..., Call]
+    request: Callable[..., Call | SelfTimed]
     set_cookies: Callable[[Any, str], list[str]]
 
 
@@ -89,11 +92,15 @@ async def _receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-def _asgi_request(app: Any, cookies: str, send: Any = _ignore_message) -> Call:
+def _scope(cookies: str) -> dict[str, Any]:
     headers = [(name.encode(), value.encode()) for name, value in REQUEST_HEADERS.items()]
     if cookies:
         headers.append((b"cookie", cookies.encode("latin-1")))
-    scope = SCOPE | {"headers": headers}
+    return SCOPE | {"headers": headers}
+
+
+def _asgi_request(app: Any, cookies: str, send: Any = _ignore_message) -> Call:
+    scope = _scope(cookies)
 
     def request() -> None:
         try:
@@ -105,14 +112,57 @@ def _asgi_request(app: Any, cookies: str, send: Any = _ignore_message) -> Call:
     return request
 
 
+def _set_cookies_of(messages: list[Any]) -> list[str]:
+    sent = [header for message in messages for header in message.get("headers", ())]
+    return [value.decode("latin-1") for name, value in sent if name.lower() == b"set-cookie"]
+
+
 def _asgi_set_cookies(app: Any, cookies: str) -> list[str]:
-    sent: list[tuple[bytes, bytes]] = []
+    messages: list[Any] = []
 
     async def send(message: Any) -> None:
-        sent.extend(message.get("headers", ()))
+        messages.append(message)
 
     _asgi_request(app, cookies, send)()
-    return [value.decode("latin-1") for name, value in sent if name.lower() == b"set-cookie"]
+    return _set_cookies_of(messages)
+
+
+def awaited(loop: asyncio.AbstractEventLoop, make: Callable[[], Any]) -> SelfTimed:
+    """Return what times coroutines, one after the other, within an event loop. Each call of `make` gives one."""
+
+    async def run_all(number: int) -> float:
+        began = time.perf_counter()
+        for _ in range(number):
+            await make()
+        return time.perf_counter() - began
+
+    def run(number: int) -> float:
+        gc.disable()  # as timeit does
+        try:
+            return loop.run_until_complete(run_all(number))
+        finally:
+            gc.enable()
+
+    return SelfTimed(run)
+
+
+def asgi_in(loop: asyncio.AbstractEventLoop) -> Protocol:
+    """Return ASGI as a server speaks it, for applications that wait for a network: each request runs in the loop."""
+
+    def request(app: Any, cookies: str, send: Any = _ignore_message) -> SelfTimed:
+        scope = _scope(cookies)
+        return awaited(loop, lambda: app(scope.copy(), _receive, send))
+
+    def set_cookies(app: Any, cookies: str) -> list[str]:
+        messages: list[Any] = []
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        request(app, cookies, send).run(1)
+        return _set_cookies_of(messages)
+
+    return Protocol(request, set_cookies)
 
 
 WSGI = Protocol(_wsgi_request, _wsgi_set_cookies)

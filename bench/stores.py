@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes
@@ -22,12 +22,15 @@ from gaesess import _core
 from gaesess.stores.base import Store, record_key
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
+from gaesess.stores.postgres import PostgresStore
+from gaesess.stores.redis import RedisStore
 from gaesess.stores.sqlite import SQLiteStore
 from gaesess.stores.tiered import TieredStore
 
-RECORD = token_bytes(6_000)
+RECORD_BYTES = {"600 B": 600, "6 KB": 6_000}
 LARGE_SESSION = {**SESSION, "basket": "x" * 6_000}  # too large for its cookie
 LIFETIME_SECONDS = 3600
+SERVER_STORES: dict[str, Any] = {"Redis": RedisStore, "Valkey": RedisStore, "PostgreSQL": PostgresStore}
 
 
 # A wake-up of another CPU can cost more than all the rest of a round trip to memcached: so where each runs is set.
@@ -36,10 +39,11 @@ OTHER_CPU = _other_cpus[-1] if _other_cpus else None
 
 
 class Opened(NamedTuple):
-    """The stores by name, and the "host:port" of the memcached, if there is one."""
+    """The stores by name, the "host:port" of the memcached, if there is one, and the URLs of the other servers."""
 
     stores: dict[str, Store]
     memcached: str | None
+    urls: dict[str, str]
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def on_cpu(cpu: int) -> Iterator[None]:
 def open_stores() -> Iterator[Opened]:
     """Open every store that can be had here, and stay on memcached's CPU meanwhile.
 
-    memcached and the Datastore emulator are started if they are installed.
+    The servers are started if they are installed: all but the Datastore emulator on that CPU, too.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gaesess-bench-")))
@@ -70,11 +74,35 @@ def open_stores() -> Iterator[Opened]:
             address = stack.enter_context(services.run_memcached(directory))
             memcached = stack.enter_context(closing(MemcacheStore(address)))
             stores |= {"memcached": memcached, "memcached + SQLite": TieredStore(memcached, sqlite)}
+        urls = {name: stack.enter_context(run) for name, run in _database_servers(directory)}
+        for name, url in urls.items():
+            stores[name] = stack.enter_context(closing(SERVER_STORES[name](url)))
         if emulator:
             datastore = stores["Datastore"] = _emulated_datastore(emulator)
             if address:
                 stores["memcached + Datastore"] = TieredStore(memcached, datastore)
-        yield Opened(stores, address)
+        yield Opened(stores, address, urls)
+
+
+def _database_servers(directory: Path) -> Iterator[tuple[str, AbstractContextManager[str]]]:
+    """Yield what starts each server that is installed, and gives its URL."""
+    if services.REDIS.found():
+        yield "Redis", _url_of("redis", services.run_redis(_new(directory, "redis")))
+    if services.VALKEY.found():
+        yield "Valkey", _url_of("valkey", services.run_valkey(_new(directory, "valkey")))
+    if services.POSTGRES.found():
+        yield "PostgreSQL", _url_of("", services.run_postgres())
+
+
+def _new(directory: Path, name: str) -> Path:
+    (directory / name).mkdir()
+    return directory / name
+
+
+@contextmanager
+def _url_of(scheme: str, run: AbstractContextManager[Any]) -> Iterator[str]:
+    with run as (where, _):
+        yield f"{scheme}://127.0.0.1:{where}/0" if scheme else where
 
 
 def _emulated_datastore(address: str) -> Store:
@@ -86,18 +114,19 @@ def _emulated_datastore(address: str) -> Store:
     return DatastoreStore(ndb.Client(project=services.PROJECT))
 
 
-def operations(store: Store) -> dict[str, Call]:
-    """Return calls that get, add and replace a record."""
+def operations(store: Store, record_bytes: int = RECORD_BYTES["6 KB"]) -> dict[str, Call]:
+    """Return calls that get, add and replace a record of that size."""
+    record = token_bytes(record_bytes)
     expires_at = int(time.time()) + LIFETIME_SECONDS
     key = record_key(expires_at, token_bytes(16))
-    version = store.add(key, RECORD, expires_at=expires_at)
+    version = store.add(key, record, expires_at=expires_at)
 
     def add() -> None:
-        store.add(record_key(expires_at, token_bytes(16)), RECORD, expires_at=expires_at)
+        store.add(record_key(expires_at, token_bytes(16)), record, expires_at=expires_at)
 
     def replace() -> None:
         nonlocal version
-        version = store.replace(key, RECORD, expires_at=expires_at, version=version)
+        version = store.replace(key, record, expires_at=expires_at, version=version)
 
     return {"get": lambda: store.get(key), "add": add, "replace": replace}
 

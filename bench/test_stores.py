@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from bench.cases import CASES
-from bench.stores import Opened, operations, raw_get, request_pair
+from bench.raw import raw_operations
+from bench.stores import RECORD_BYTES, Opened, operations, raw_get, request_pair
 
-STORES = ["memory", "SQLite", "memcached", "memcached + SQLite", "Datastore", "memcached + Datastore"]
+STORES = [
+    "memory",
+    "SQLite",
+    "memcached",
+    "memcached + SQLite",
+    "Redis",
+    "Valkey",
+    "PostgreSQL",
+    "Datastore",
+    "memcached + Datastore",
+]
 
 
 @pytest.fixture
@@ -17,11 +28,23 @@ def store(request: pytest.FixtureRequest, opened: Opened):
     return opened.stores[request.param]
 
 
+@pytest.mark.parametrize("size", RECORD_BYTES)
 @pytest.mark.parametrize("operation", ["get", "add", "replace"])
 @pytest.mark.parametrize("store", STORES, indirect=True)
-def test_operation(benchmark, store, operation: str, request: pytest.FixtureRequest) -> None:
-    benchmark.group, benchmark.name = f"{operation} a record of 6 KB", request.node.callspec.params["store"]
-    benchmark(operations(store)[operation])
+def test_operation(benchmark, store, operation: str, size: str, request: pytest.FixtureRequest) -> None:
+    benchmark.group, benchmark.name = f"{operation} a record of {size}", request.node.callspec.params["store"]
+    benchmark(operations(store, RECORD_BYTES[size])[operation])
+
+
+@pytest.mark.parametrize("size", RECORD_BYTES)
+@pytest.mark.parametrize("operation", ["get", "add", "replace"])
+@pytest.mark.parametrize("name", ["Redis", "Valkey", "PostgreSQL"])
+def test_raw_operation(benchmark, opened: Opened, name: str, operation: str, size: str) -> None:
+    if name not in opened.urls:
+        pytest.skip(f"there is no {name} here")
+    benchmark.group, benchmark.name = f"{operation} a record of {size}", f"{name}, the client alone"
+    with raw_operations(opened, name, RECORD_BYTES[size]) as calls:
+        benchmark(calls[operation])
 
 
 @pytest.mark.parametrize("case", ["read", "modify"])

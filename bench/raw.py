@@ -1,0 +1,58 @@
+"""The least that a get, an add and a replace of a record take with the clients that the stores use, without a store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from secrets import token_bytes, token_hex
+
+import psycopg
+import redis
+
+from bench.interleaved import Call
+from bench.stores import LIFETIME_SECONDS, Opened
+
+TABLE = "CREATE TABLE IF NOT EXISTS raw_record (key text PRIMARY KEY, version bigint NOT NULL, data bytea NOT NULL)"
+SELECT = "SELECT data, version FROM raw_record WHERE key = %s"
+INSERT = "INSERT INTO raw_record (key, version, data) VALUES (%s, %s, %s)"
+UPDATE = "UPDATE raw_record SET data = %s, version = version + 1 WHERE key = %s"
+
+
+@contextmanager
+def raw_operations(opened: Opened, name: str, record_bytes: int) -> Iterator[dict[str, Call]]:
+    """Give the raw calls beside those of `bench.stores.operations`, on the same server."""
+    open_raw = _postgres if name == "PostgreSQL" else _redis
+    with open_raw(opened.urls[name], token_bytes(record_bytes)) as calls:
+        yield calls
+
+
+@contextmanager
+def _redis(url: str, record: bytes) -> Iterator[dict[str, Call]]:
+    expires_ms = (int(time.time()) + LIFETIME_SECONDS) * 1000
+    with closing(redis.Redis.from_url(url.replace("valkey:", "redis:"))) as client:
+        key = _new_key()
+        client.set(key, record, pxat=expires_ms)
+        yield {
+            "get": lambda: client.get(key),
+            "add": lambda: client.set(_new_key(), record, pxat=expires_ms, nx=True),
+            "replace": lambda: client.set(key, record, pxat=expires_ms),
+        }
+
+
+@contextmanager
+def _postgres(url: str, record: bytes) -> Iterator[dict[str, Call]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TABLE)
+        key = _new_key()
+        connection.execute(INSERT, (key, 0, record))
+        cursor = connection.cursor(binary=True)
+        yield {
+            "get": lambda: cursor.execute(SELECT, (key,), prepare=True).fetchone(),
+            "add": lambda: cursor.execute(INSERT, (_new_key(), 0, record), prepare=True),
+            "replace": lambda: cursor.execute(UPDATE, (record, key), prepare=True),
+        }
+
+
+def _new_key() -> str:
+    return f"raw:{token_hex(16)}"
