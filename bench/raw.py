@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from secrets import token_bytes, token_hex
+from typing import Any
 
 import psycopg
 import redis
+import valkey
 
 from bench.interleaved import Call
 from bench.stores import LIFETIME_SECONDS, Opened
@@ -22,36 +24,36 @@ UPDATE = "UPDATE raw_record SET data = %s, version = version + 1 WHERE key = %s"
 @contextmanager
 def raw_operations(opened: Opened, name: str, record_bytes: int) -> Iterator[dict[str, Call]]:
     """Give the raw calls beside those of `bench.stores.operations`, on the same server."""
-    open_raw = _postgres if name == "PostgreSQL" else _redis
-    with open_raw(opened.urls[name], token_bytes(record_bytes)) as calls:
-        yield calls
+    url, record = opened.urls[name], token_bytes(record_bytes)
+    if name == "PostgreSQL":
+        with psycopg.connect(url, autocommit=True) as connection:
+            yield _postgres(connection, record)
+    else:
+        with closing((valkey.Valkey if name == "Valkey" else redis.Redis).from_url(url)) as client:
+            yield _redis(client, record)
 
 
-@contextmanager
-def _redis(url: str, record: bytes) -> Iterator[dict[str, Call]]:
+def _redis(client: Any, record: bytes) -> dict[str, Call]:
     expires_ms = (int(time.time()) + LIFETIME_SECONDS) * 1000
-    with closing(redis.Redis.from_url(url.replace("valkey:", "redis:"))) as client:
-        key = _new_key()
-        client.set(key, record, pxat=expires_ms)
-        yield {
-            "get": lambda: client.get(key),
-            "add": lambda: client.set(_new_key(), record, pxat=expires_ms, nx=True),
-            "replace": lambda: client.set(key, record, pxat=expires_ms),
-        }
+    key = _new_key()
+    client.set(key, record, pxat=expires_ms)
+    return {
+        "get": lambda: client.get(key),
+        "add": lambda: client.set(_new_key(), record, pxat=expires_ms, nx=True),
+        "replace": lambda: client.set(key, record, pxat=expires_ms),
+    }
 
 
-@contextmanager
-def _postgres(url: str, record: bytes) -> Iterator[dict[str, Call]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(TABLE)
-        key = _new_key()
-        connection.execute(INSERT, (key, 0, record))
-        cursor = connection.cursor(binary=True)
-        yield {
-            "get": lambda: cursor.execute(SELECT, (key,), prepare=True).fetchone(),
-            "add": lambda: cursor.execute(INSERT, (_new_key(), 0, record), prepare=True),
-            "replace": lambda: cursor.execute(UPDATE, (record, key), prepare=True),
-        }
+def _postgres(connection: psycopg.Connection, record: bytes) -> dict[str, Call]:
+    connection.execute(TABLE)
+    key = _new_key()
+    connection.execute(INSERT, (key, 0, record))
+    cursor = connection.cursor(binary=True)
+    return {
+        "get": lambda: cursor.execute(SELECT, (key,), prepare=True).fetchone(),
+        "add": lambda: cursor.execute(INSERT, (_new_key(), 0, record), prepare=True),
+        "replace": lambda: cursor.execute(UPDATE, (record, key), prepare=True),
+    }
 
 
 def _new_key() -> str:

@@ -127,6 +127,7 @@ def opened_peers(url: str) -> Iterator[tuple[list[RedisPeer], dict[str, Call | S
     with closing(loop), closing(client), closing(store):
         yield _peers(loop, client, async_client, store, async_store), raw_calls(loop, client, async_client)
         loop.run_until_complete(async_client.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())  # which closes the connections of AsyncRedisStore
         connection.close()
 
 

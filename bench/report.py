@@ -1,4 +1,7 @@
-"""`make bench`: measures everything, writes the tables in README.md, and draws plots in build/bench."""
+"""`make bench`: measures everything, writes the tables in README.md, and draws plots in build/bench.
+
+`python -m bench.report stores` does a part of it; PARTS has the others.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,6 @@ def main() -> None:
 
 
 def write_peers() -> None:
-    write("machine", machine())
     alone = {case: measure_peers(case, ALONE) for case in CASES}
     write("peers-alone", peers_table(alone))
     among = {case: measure_peers(case, OTHERS) for case in CASES}
@@ -69,19 +71,15 @@ def write_servers() -> None:
 def write_stores() -> None:
     with open_stores() as opened:
         write("stores", stores_table(opened))
-
-
-def write_redis_peers() -> None:
-    with open_stores() as opened:
         if "Redis" in opened.urls:
             write("redis-peers", redis_peers_table(opened.urls["Redis"]))
 
 
 PARTS: dict[str, Callable[[], None]] = {
+    "machine": lambda: write("machine", machine()),
     "peers": write_peers,
     "servers": write_servers,
     "stores": write_stores,
-    "redis-peers": write_redis_peers,
     "plots": lambda: draw_plots(PLOTS),
 }
 
@@ -179,8 +177,8 @@ def redis_peers_table(url: str) -> str:
         (each.peer.name, *(cell for case in redis_peers.MEASURED for cell in redis_cells(added, each, case)))
         for each in dict.fromkeys(each for each, _ in added)
     ]
-    heading = (f"{case}: {what}" for case in redis_peers.MEASURED for what in ("commands", "µs", "its own µs"))
-    return table(("session of 600 B in Redis", *heading), rows)
+    heading = (f"{case}: {what}" for case in redis_peers.MEASURED for what in ("commands", "µs", "over the commands"))
+    return table(("a session of 600 B in Redis", *heading), rows)
 
 
 def redis_cells(added: Mapping[Any, redis_peers.Added], each: redis_peers.RedisPeer, case: str) -> tuple[str, ...]:
