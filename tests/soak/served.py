@@ -52,10 +52,11 @@ def durable() -> Any:
 
 
 def lying_about(directory: Path) -> Store:
-    if KIND in ("redis", "failover"):
+    if KIND in ("redis", "failover", "failover-wait"):
         from gaesess.stores.redis import RedisStore
 
-        return RedisStore(os.environ["SOAK_URL"], timeout=SECONDS, may_forget=False)
+        replicas = 1 if KIND == "failover-wait" else 0
+        return RedisStore(os.environ["SOAK_URL"], timeout=SECONDS, may_forget=False, wait_replicas=replicas)
     if KIND == "postgres":
         from gaesess.stores.postgres import PostgresStore
 

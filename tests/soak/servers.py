@@ -45,7 +45,7 @@ def start_servers(stack: ExitStack, store: str, env: dict[str, str]) -> Servers:
     elif store == "redis":
         port, database = stack.enter_context(services.run_redis(new_directory(), *PERSISTENT))
         env["SOAK_URL"] = f"redis://127.0.0.1:{port}/0"
-    elif store == "failover":
+    elif store.startswith("failover"):
         pair = stack.enter_context(run_pair(new_directory()))
         env["SOAK_URL"] = f"redis://{pair.leader.address}/0"
     elif store == "postgres":
