@@ -29,7 +29,8 @@ def raw_operations(opened: Opened, name: str, record_bytes: int) -> Iterator[dic
         with psycopg.connect(url, autocommit=True) as connection:
             yield _postgres(connection, record)
     else:
-        with closing((valkey.Valkey if name == "Valkey" else redis.Redis).from_url(url)) as client:
+        connect = (valkey.Valkey if name == "Valkey" else redis.Redis).from_url
+        with closing(connect(url, socket_timeout=0.5, socket_connect_timeout=0.5)) as client:  # as RedisStore's
             yield _redis(client, record)
 
 
