@@ -19,7 +19,7 @@ from bench.cases import ALONE, CASES, SESSION, Case, cookie_header
 from bench.interleaved import Call, Pair
 from bench.ours import GAESESS, Peer, with_gaesess
 from gaesess import _core
-from gaesess.stores.base import Store, record_key
+from gaesess.stores.base import CLOCK_MARGIN, Store, record_key
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.stores.memory import MemoryStore
 from gaesess.stores.postgres import PostgresStore
@@ -146,7 +146,7 @@ def raw_get(opened: Opened) -> Iterator[Call]:
     cookies = cookie_header(peer.issue(LARGE_SESSION), ALONE)
     peer.protocol.request(peer.app(lambda session: sids.append(session.sid)), cookies)()
     expires, _, sid = _core.parse_sid(sids[0])
-    key = f"gaesess:{record_key(expires, sid)}"
+    key = f"gaesess:{record_key(expires + CLOCK_MARGIN, sid)}"
     with closing(Client(opened.memcached, connect_timeout=0.5, timeout=0.5, no_delay=True)) as client:
         assert len(client.get(key)) > len(LARGE_SESSION["basket"])
         yield lambda: client.get(key)
