@@ -53,7 +53,7 @@ wheels: .venv-wheels/ready sdist
 model: .venv-test/ready  # ten minutes, ARGS="--seconds 3600" for an hour; then faults of earlier versions must be found
 	PYTHONPATH=src:tests GAESESS_PURE=1 $(TEST)/python -m model $(ARGS)
 	PYTHONPATH=src:tests GAESESS_PURE=1 $(TEST)/python -m model.mutants
-soak: .venv-test/ready  # some five minutes of users, kills and outages; STORE=datastore, sqlite or tiered
+soak: .venv-test/ready  # some five minutes of users, kills and outages; STORE=redis, postgres: `python -m soak --help` has all
 	$(TEST)/$(REINSTALL) .
 	PYTHONPATH=tests $(TEST)/python -m soak $(STORE) $(ARGS)  # ARGS="--seconds 30 --writes 20" for half a minute
 mutation: .venv-test/ready  # MODULE=users.py for one of them, SECONDS=600 for more mutants, JOBS=1 for one at a time
