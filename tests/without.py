@@ -22,6 +22,9 @@ def pytest(*arguments: str) -> list[str]:
 ENGINES = ("tests/engines", "tests/examples/test_example_cloudrun.py", "tests/cli/test_cli_doctor.py")
 CACHE = ("tests/stores/test_memcache.py", "tests/revocation/test_users.py")
 DATASTORE = "tests/stores/test_datastore.py"
+# In the order of `make test`: those of one server share its database.
+DATABASES = ("tests/cli/test_cli_servers.py", "tests/django_app/test_django_store.py", "tests/stores/test_sqlalchemy.py")
+DOCUMENTS = "tests/docs/test_documents.py"
 BROWSER = (
     "tests/demo/test_in_browser.py",
     "tests/django_app/test_django_in_browser.py",
@@ -30,10 +33,14 @@ BROWSER = (
 # What runs without each program: the program's name and its aliases are given as prefixes.
 RUNS = {
     ("memcached",): pytest(*ENGINES, *CACHE, "-k", "not appengine"),
+    ("redis-server",): pytest("tests/cli/test_cli_servers.py", "tests/stores/test_redis.py"),
+    ("redis-server", "redis"): pytest(DOCUMENTS, "-k", "redis"),
+    ("postgres", "pg_"): pytest(*DATABASES, "tests/stores/test_postgres.py"),
+    ("mariadbd",): pytest(*DATABASES),
     ("java",): pytest(*ENGINES, DATASTORE),
     ("gcloud", "gsutil", "bq", "dev_appserver"): pytest(*ENGINES, DATASTORE),
     ("chromium", "google-chrome"): pytest(*BROWSER),
-    ("curl",): pytest("tests/docs/test_documents.py", "-k", "tutorial"),
+    ("curl",): pytest(DOCUMENTS, "-k", "tutorial"),
     ("valgrind",): ["make", "count"],
 }
 
