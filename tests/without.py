@@ -23,7 +23,11 @@ ENGINES = ("tests/engines", "tests/examples/test_example_cloudrun.py", "tests/cl
 CACHE = ("tests/stores/test_memcache.py", "tests/revocation/test_users.py")
 DATASTORE = "tests/stores/test_datastore.py"
 # In the order of `make test`: those of one server share its database.
-DATABASES = ("tests/cli/test_cli_servers.py", "tests/django_app/test_django_store.py", "tests/stores/test_sqlalchemy.py")
+DATABASES = (
+    "tests/cli/test_cli_servers.py",
+    "tests/django_app/test_django_store.py",
+    "tests/stores/test_sqlalchemy.py",
+)
 DOCUMENTS = "tests/docs/test_documents.py"
 BROWSER = (
     "tests/demo/test_in_browser.py",
