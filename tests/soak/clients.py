@@ -41,6 +41,7 @@ class Client(threading.Thread):
         self.items = 0
         self.signed_in = False
         self.may_be_out = False  # the outcome of a request that gave the session a new id is not known
+        self.may_have_ended = False  # and a read cannot tell it, because the session is in its cookie
         self.written_at = 0.0  # when the last write was acknowledged, by the monotonic clock
         self.visitor = self.new_visitor()
 
@@ -65,7 +66,7 @@ class Client(threading.Thread):
 
     def send(self, request: Request) -> Answer:
         answer = self.exchange(request, self.written_at)
-        if is_lost(answer):
+        if is_lost(answer) or answer.status == 409:
             self.signed_in = False
         return answer
 
@@ -80,7 +81,7 @@ class Client(threading.Thread):
             self.diary.note_lost(written_at)
             return answer
         self.diary.note_answer(answer.status, began)
-        if answer.status not in (0, 200, 503):
+        if answer.status not in (0, 200, 503) and not (answer.status == 409 and self.may_have_ended):
             self.diary.note_wrong(f"{request.path} was answered {answer.status}", example=answer.body[:200])
         return answer
 
@@ -99,7 +100,7 @@ class Client(threading.Thread):
 
     def sign_in(self) -> None:
         self.visitor = self.new_visitor()
-        self.may_be_out = False
+        self.may_be_out = self.may_have_ended = False
         self.signed_in = self.write("start", user=self.user, size=self.random.choice(self.sizes)).status == 200
 
     def read(self) -> None:
@@ -112,6 +113,8 @@ class Client(threading.Thread):
                 self.diary.note_wrong("a user was signed out", example=f"{self.mount} {self.user}")
         else:
             self.check(told)
+            if is_pointer(self.visitor.cookies):
+                self.may_have_ended = False
         self.may_be_out = False
 
     def check(self, told: dict[str, object]) -> None:
@@ -132,7 +135,7 @@ class Client(threading.Thread):
     def regenerate(self) -> None:
         written_at = self.written_at
         answer = self.ask_to_end("regenerate")
-        self.may_be_out = answer.status != 200
+        self.may_be_out = self.may_have_ended = answer.status != 200
         if answer.status == 200 and json.loads(answer.body)["user"] is None:  # it starts another in a lost one's place
             self.signed_in = False
             self.diary.note_lost(written_at)
