@@ -65,7 +65,7 @@ fuzz: .venv-fuzz/ready  # SECONDS=600 for ten minutes each, ARGS=values for one 
 sanitize: .venv-sanitize/ready sdist
 	bash .ci/sanitize $(ARGS)
 # What is in each environment, unless it is its dependency group and gaesess with all extras.
-HAS_demo := .
+HAS_demo := '.[redis,postgres]'  # what its --store may name
 HAS_django-4.2 := --group test-django 'Django~=4.2.0'
 HAS_django-newest := --group test-django --upgrade Django
 HAS_sanitize := --group test '.[all]'

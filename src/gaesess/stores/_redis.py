@@ -150,7 +150,7 @@ def _from_url(url: str, timeout: float, is_async: bool) -> tuple[Connect, str]:
     preferred = sorted(PACKAGES, key=lambda name: not url.startswith(name))
     name = next((name for name in preferred if find_spec(name)), None)
     if name is None:
-        raise ImportError("RedisStore needs redis-py or valkey-py: pip install 'gaesess[redis]'")
+        raise ModuleNotFoundError("RedisStore needs redis-py or valkey-py: pip install 'gaesess[redis]'")
     package = f"{name}.asyncio" if is_async else name
     module, retry = import_module(package), import_module(f"{package}.retry")
     backoff, errors = import_module(f"{name}.backoff"), import_module(f"{name}.exceptions")
