@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from gaesess import events
+from gaesess.stores._lock import ProcessLock
 
 
 class Breaker:
@@ -18,13 +18,13 @@ class Breaker:
         self._retry_after = retry_after
         self._clock = clock
         self._retry_at: float | None = None  # None while the cache works
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def allows(self) -> bool:
         """Return whether the caller may try."""
         if self._retry_at is None:
             return True
-        with self._lock:
+        with self._lock():
             now = self._clock()
             if self._retry_at is not None and now < self._retry_at:
                 return False
@@ -34,7 +34,7 @@ class Breaker:
 
     def fail(self, reason: str) -> None:
         """Take note that the cache failed."""
-        with self._lock:
+        with self._lock():
             opens = self._retry_at is None
             self._retry_at = self._clock() + self._retry_after
         if opens:
@@ -45,7 +45,7 @@ class Breaker:
         """Take note that it answered."""
         if self._retry_at is None:
             return
-        with self._lock:
+        with self._lock():
             closes, self._retry_at = self._retry_at is not None, None
         if closes:
             events.emit("store_recovered", "the cache works again", store="cache")

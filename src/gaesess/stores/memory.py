@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from itertools import count
 from typing import NamedTuple
 
 from gaesess.errors import Conflict, Gone, KeyExists
+from gaesess.stores._lock import ProcessLock
 from gaesess.stores.base import Cache, Stored, Version
 
 
@@ -28,20 +28,20 @@ class MemoryStore(Cache):
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
         self._versions = count(1)  # one for all keys, so that a deleted and re-added record never has an old version
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
         record = self._records.get(key)
         return None if record is None else Stored(record.data, record.version)
 
     def add(self, key: str, data: bytes, *, expires_at: int) -> int:
-        with self._lock:
+        with self._lock():
             if key in self._records:
                 raise KeyExists("MemoryStore has a record under this key already")
             return self._write(key, data, expires_at)
 
     def replace(self, key: str, data: bytes, *, expires_at: int, version: int) -> int:
-        with self._lock:
+        with self._lock():
             record = self._records.get(key)
             if record is None:
                 raise Gone("MemoryStore has no record under this key")
@@ -50,7 +50,7 @@ class MemoryStore(Cache):
             return self._write(key, data, expires_at)
 
     def put(self, key: str, data: bytes, *, expires_at: int) -> None:
-        with self._lock:
+        with self._lock():
             self._write(key, data, expires_at)
 
     def gets(self, key: str) -> Stored | None:
@@ -60,15 +60,15 @@ class MemoryStore(Cache):
         self.replace(key, data, expires_at=expires_at, version=ticket)
 
     def delete(self, key: str) -> None:
-        with self._lock:
+        with self._lock():
             self._records.pop(key, None)
 
     def count_expired(self, *, now: int) -> int:
-        with self._lock:
+        with self._lock():
             return sum(record.expires_at <= now for record in self._records.values())
 
     def delete_expired(self, *, now: int) -> Iterator[int]:
-        with self._lock:
+        with self._lock():
             expired = [key for key, record in self._records.items() if record.expires_at <= now]
             for key in expired:
                 del self._records[key]
