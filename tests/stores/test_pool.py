@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gaesess.errors import StoreBusy
-from gaesess.stores._pool import MAX_IDLE, AsyncPool, Pool, is_readable
+from gaesess.stores._pool import MAX_IDLE, AsyncPool, Places, Pool, is_readable, places
 
 
 class Connection:
@@ -148,6 +148,19 @@ def test_a_child_does_not_close_connections_of_its_parent(monkeypatch: pytest.Mo
     assert not inherited.is_closed
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.* is multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_abandons_what_it_has_inherited_when_python_forks() -> None:
+    abandoned: list[Connection] = []
+    pool = Pool(Connection, abandon=abandoned.append)
+    in_use(pool, 2)
+    child = os.fork()
+    if child == 0:
+        os._exit(len(abandoned))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert abandoned == []
+
+
 def test_after_a_fork_all_connections_are_free_to_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(Connection, max_connections=1, timeout=0)
 
@@ -156,6 +169,39 @@ def test_after_a_fork_all_connections_are_free_to_be_made(monkeypatch: pytest.Mo
         return pool.lend(keep)
 
     assert not pool.lend(fork_in_use).is_closed
+
+
+def test_pools_can_share_their_places_and_a_child_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def shared() -> Places:
+        if not made or made[-1][0] != os.getpid():
+            made.append((os.getpid(), places(1)))
+        return made[-1][1]
+
+    pools = [Pool(Connection, max_connections=1, shared_places=shared, timeout=0) for _ in range(2)]
+    with pytest.raises(StoreBusy):
+        pools[0].lend(lambda connection: pools[1].lend(keep))
+    assert not pools[1].lend(keep).is_closed
+
+    def fork_in_use(connection: Connection) -> Connection:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        return pools[1].lend(keep)
+
+    assert not pools[0].lend(fork_in_use).is_closed
+
+
+def test_a_deadline_ends_the_wait_for_a_place_and_is_passed_to_connect() -> None:
+    deadlines: list[float] = []
+
+    def connect(deadline: float) -> Connection:
+        deadlines.append(deadline)
+        return Connection()
+
+    pool = Pool(connect, max_connections=1, timeout=60)
+    with pytest.raises(StoreBusy):
+        pool.lend(lambda connection: pool.lend(keep, 0.0), 123.0)
+    assert deadlines == [123.0]
 
 
 @pytest.mark.parametrize("others", [lambda other: other.close(), lambda other: other.sendall(b"farewell")])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import queue
 import select
-import threading
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from gaesess.errors import StoreBusy
+from gaesess.stores._lock import ProcessLock
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Semaphore
@@ -25,6 +28,11 @@ class Connection(Protocol):
 C = TypeVar("C", bound=Connection)
 T = TypeVar("T")
 
+Places: TypeAlias = "queue.SimpleQueue[None]"
+
+_pools: WeakSet[Pool[Any]] = WeakSet()
+_beginning = ProcessLock()
+
 MAX_IDLE = 32  # connections; a burst of requests makes more, which are closed when it is over
 
 
@@ -40,13 +48,22 @@ def is_readable(descriptor: int) -> bool:
     return bool(watch.poll(0))
 
 
+def places(number: int) -> Places:
+    """Return that many places: a call takes one for as long as it has a connection."""
+    # It takes a tenth of the time of threading.Semaphore, and gevent patches it too.
+    free: Places = queue.SimpleQueue()
+    for _ in range(number):
+        free.put(None)
+    return free
+
+
 class _Process(Generic[C]):
     """What a pool has in one process. After a fork the child begins with a new one."""
 
-    def __init__(self, max_connections: int | None) -> None:
+    def __init__(self, free: Places | None) -> None:
         self.pid = os.getpid()
         self.idle: list[C] = []  # its `pop` and `append` need no lock, which a fork could find locked
-        self.free = threading.Semaphore(max_connections) if max_connections else None
+        self.free = free
 
 
 class Pool(Generic[C]):
@@ -57,38 +74,61 @@ class Pool(Generic[C]):
     and nothing was sent.
 
     No connection is used by two processes, which would read each other's replies: a child `abandons` those that it has
-    from its parent. It sees that by its process id, because not every server that forks tells Python.
+    from its parent, at the fork, or, because not every server that forks tells Python, when one is lent: then the
+    process ids differ.
 
-    If there are `max_connections`, a caller waits up to `timeout` seconds for one, then it gets StoreBusy.
+    If there are `max_connections`, a caller waits up to `timeout` seconds for one, then it gets StoreBusy. Pools that
+    share them have a function that returns the `places` of this process, called again in each child.
     """
 
     def __init__(
         self,
-        connect: Callable[[], C],
+        connect: Callable[..., C],
         *,
-        is_stale: Callable[[C], bool] = lambda connection: False,
+        is_stale: Callable[[C], bool] | None = None,
         abandon: Callable[[C], object] = lambda connection: connection.close(),
         max_connections: int | None = None,
+        shared_places: Callable[[], Places] | None = None,
         timeout: float = 5.0,
     ) -> None:
         self._connect, self._is_stale, self._abandon = connect, is_stale, abandon
-        self._max_connections, self._timeout = max_connections, timeout
+        self._max_connections, self._shared_places, self._timeout = max_connections, shared_places, timeout
         self._process: _Process[C] | None = None  # made at the first use, when gevent has patched what it patches
+        _pools.add(self)
 
-    def lend(self, use: Callable[[C], T]) -> T:
-        """Return what `use` returns when it is called with a connection, which it must not keep."""
+    def lend(self, use: Callable[[C], T], deadline: float | None = None) -> T:
+        """Return what `use` returns when it is called with a connection, which it must not keep.
+
+        With a `deadline`, of time.monotonic, a place is waited for until then, and `connect` is called with it.
+        """
         # A function and not a context manager: a generator for one costs more than all the rest.
         process = self._process
         if process is None or process.pid != os.getpid():
             process = self._begin()
-        if process.free is None:
-            return self._lend(process.idle, use)
-        if not process.free.acquire(timeout=self._timeout):
-            raise _all_in_use(self._max_connections, self._timeout)
+        idle, free = process.idle, process.free
+        if free is not None:
+            try:
+                free.get_nowait()
+            except queue.Empty:
+                self._wait(free, deadline)
         try:
-            return self._lend(process.idle, use)
+            connection = self._idle_one(idle)
+            if connection is None:
+                connection = self._connect() if deadline is None else self._connect(deadline)
+            try:
+                result = use(connection)
+            except BaseException:
+                connection.close()
+                _close_all(idle)  # what broke one, a restarted server say, has mostly broken all
+                raise
+            if len(idle) < MAX_IDLE:
+                idle.append(connection)
+            else:
+                connection.close()
+            return result
         finally:
-            process.free.release()
+            if free is not None:
+                free.put(None)
 
     def close(self) -> None:
         """Close the idle connections. The pool stays usable."""
@@ -96,25 +136,30 @@ class Pool(Generic[C]):
         if process is not None and process.pid == os.getpid():
             _close_all(process.idle)
 
-    def _begin(self) -> _Process[C]:
-        inherited, self._process = self._process, _Process(self._max_connections)
-        while inherited and inherited.idle:
-            self._abandon(inherited.idle.pop())
-        return self._process
+    def abandon_inherited(self) -> None:
+        """In a child, abandon the idle connections of the parent process."""
+        process = self._process
+        if process is not None and process.pid != os.getpid():
+            while process.idle:
+                self._abandon(process.idle.pop())
 
-    def _lend(self, idle: list[C], use: Callable[[C], T]) -> T:
-        connection = self._idle_one(idle) or self._connect()
+    def _begin(self) -> _Process[C]:
+        with _beginning():
+            process = self._process
+            if process is None or process.pid != os.getpid():
+                self.abandon_inherited()
+                if self._shared_places is not None:
+                    free: Places | None = self._shared_places()
+                else:
+                    free = places(self._max_connections) if self._max_connections else None
+                process = self._process = _Process(free)
+            return process
+
+    def _wait(self, free: Places, deadline: float | None) -> None:
         try:
-            result = use(connection)
-        except BaseException:
-            connection.close()
-            _close_all(idle)  # what broke one, a restarted server say, has mostly broken all
-            raise
-        if len(idle) < MAX_IDLE:
-            idle.append(connection)
-        else:
-            connection.close()
-        return result
+            free.get(timeout=self._timeout if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise _all_in_use(self._max_connections, self._timeout) from None
 
     def _idle_one(self, idle: list[C]) -> C | None:
         while idle:
@@ -122,10 +167,19 @@ class Pool(Generic[C]):
                 connection = idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            if not self._is_stale(connection):
+            if self._is_stale is None or not self._is_stale(connection):
                 return connection
             connection.close()
         return None
+
+
+def _abandon_inherited() -> None:
+    for pool in list(_pools):
+        pool.abandon_inherited()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_inherited)
 
 
 class AsyncPool(Generic[C]):
