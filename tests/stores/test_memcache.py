@@ -22,7 +22,7 @@ from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheIllegalInputError
 
 from gaesess.errors import Conflict, Gone, SessionTooLarge, StoreError, StoreUnavailable
-from gaesess.stores._socket import Socket
+from gaesess.stores._socket import ReplySocket, Socket, SocketModule
 from gaesess.stores.base import Stored
 from gaesess.stores.memcache import MemcacheStore
 from gaesess.testing import EXPIRY, CacheContract, new_key, race
@@ -380,14 +380,32 @@ def test_a_greenlet_that_times_out_in_mid_reply_does_not_mix_up_the_others(memca
     assert output.split() == ["3", "True"]
 
 
-def test_after_a_broken_connection_the_next_call_makes_a_new_one(
-    interruptible: MemcacheStore, sockets: Sockets
+@pytest.mark.parametrize("name", ["get", "add", "put", "delete"])
+def test_a_connection_that_was_closed_while_it_was_idle_is_replaced_before_anything_is_sent(
+    interruptible: MemcacheStore, sockets: Sockets, name: str
 ) -> None:
     interruptible.get(new_key())
     sockets.made[0].shutdown(socket.SHUT_RDWR)
-    with pytest.raises(StoreUnavailable):
-        interruptible.get(new_key())
-    assert interruptible.get(new_key()) is None
+    CALLS[name](interruptible)
+    assert [made.fileno() != -1 for made in sockets.made] == [False, True]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), "1", None])
+def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+    with pytest.raises(ValueError, match=r"^timeout must be"):
+        MemcacheStore("localhost:11211", timeout=timeout)
+
+
+def test_a_socket_is_of_gevent_if_it_has_patched_the_module_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Patched(socket.SocketType):  # what gevent has put in the place of socket.socket
+        pass
+
+    assert SocketModule().socket is Socket
+    monkeypatch.setattr(socket, "socket", Patched)
+    made = SocketModule().socket
+    assert issubclass(made, ReplySocket)
+    assert issubclass(made, Patched)
+    assert made is SocketModule().socket
 
 
 class Interleaved(Client):

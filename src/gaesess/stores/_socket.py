@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 READ_AHEAD_BYTES = 65_536  # pymemcache asks for 4,096 at a time: a system call for each
 
 
-class Socket(socket.socket):
-    """One whose timeout is for all of a reply, and not for each piece of it that arrives, and that reads ahead.
+if TYPE_CHECKING:
+    _Base = socket.socket
+else:
+    _Base = object
+
+
+class ReplySocket(_Base):
+    """To mix into a class of sockets: the timeout is for a whole reply, and not for each piece, and it reads ahead.
 
     A server that sends a byte now and then would otherwise hold a request for as long as it likes.
     """
@@ -52,10 +59,22 @@ class Socket(socket.socket):
         return super().recv(READ_AHEAD_BYTES, flags)
 
 
-class SocketModule:
-    """The `socket` module as it is, but for the class of its sockets: what pymemcache takes as `socket_module`."""
+class Socket(ReplySocket, socket.socket):
+    """A socket of this module, as it was when this one was imported."""
 
-    socket = Socket
+
+class SocketModule:
+    """The `socket` module as it is, except for the class of its sockets: what pymemcache takes as `socket_module`."""
+
+    @property
+    def socket(self) -> type[socket.socket]:
+        """The class: over gevent's, if gevent has patched the module since this one was imported."""
+        return Socket if issubclass(Socket, socket.socket) else _over(socket.socket)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(socket, name)
+
+
+@cache
+def _over(base: type[socket.socket]) -> type[socket.socket]:
+    return type("Socket", (ReplySocket, base), {})

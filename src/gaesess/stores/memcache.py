@@ -14,9 +14,9 @@ from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError, Memc
 
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreUnavailable
 from gaesess.stores._entries import data_of, expiry_of, first_version, value_of, version_of
-from gaesess.stores._pool import Pool
+from gaesess.stores._pool import Pool, is_readable
 from gaesess.stores._socket import SocketModule
-from gaesess.stores.base import Cache, Stored, Version
+from gaesess.stores.base import Cache, Stored, Version, checked_seconds
 
 Connect: TypeAlias = Callable[[], Client]
 T = TypeVar("T")
@@ -35,8 +35,12 @@ class MemcacheStore(Cache):
     two commands, for twice that; at worst it is five times, and what the resolver takes. (A Client of your own has a
     timeout for each piece of a reply, and so no bound.)
 
+    A connection that memcached, or something on the way, has closed while it was idle is noticed before anything is
+    sent, and replaced.
+
     Raises SessionTooLarge for a record above memcached's item size limit. `put` then deletes the record that was there,
-    because memcached does; `replace` and `cas` leave it.
+    because memcached does; `replace` and `cas` leave it. Raises ValueError for a timeout that is not a number of
+    seconds above 0.
     """
 
     # The version that callers know is the first 8 bytes of the value and not memcached's cas number: pymemcache's `add`
@@ -51,13 +55,13 @@ class MemcacheStore(Cache):
             raise TypeError(
                 f"MemcacheStore shares no {type(servers).__name__} with others: pass a function that makes a new Client"
             )
-        connectors = _connectors(servers, timeout)
+        connectors = _connectors(servers, checked_seconds("timeout", timeout))
         if not connectors:
             raise ValueError('MemcacheStore needs a server, such as "localhost:11211"')
         for connect in connectors.values():
             _check(connect)
         self._servers = list(connectors)
-        self._pools = {server: Pool(connect) for server, connect in connectors.items()}
+        self._pools = {server: Pool(connect, is_stale=_is_stale) for server, connect in connectors.items()}
         self._prefix = prefix
 
     def get(self, key: str, *, fresh: bool = False) -> Stored | None:
@@ -174,6 +178,11 @@ def _check(connect: Connect) -> None:
         raise TypeError(f"MemcacheStore needs a function that makes a pymemcache Client, not a {type(client).__name__}")
     if client.ignore_exc:
         raise ValueError("MemcacheStore needs clients with ignore_exc=False: else an outage looks like a miss")
+
+
+def _is_stale(client: Client) -> bool:
+    """Return whether the server, or something on the way, has closed an idle connection."""
+    return client.sock is not None and is_readable(client.sock.fileno())
 
 
 def _reason(server: str, error: Exception) -> str:
