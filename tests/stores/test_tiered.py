@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -597,6 +598,22 @@ class TestDurableFailures:
 
 
 class TestBreaker:
+    @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "1", None])
+    def test_a_pause_that_is_none_is_refused(self, seconds: Any) -> None:
+        with pytest.raises(ValueError, match=r"^retry_after must be"):
+            TieredStore(MemoryStore(), MemoryStore(), retry_after=seconds)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    @pytest.mark.filterwarnings("ignore:.* is multi-threaded, use of fork:DeprecationWarning")
+    def test_a_child_that_was_forked_while_a_thread_noted_an_outage_is_served(self, world: World) -> None:
+        world.add()
+        world.cache.down = True
+        with world.tiered.store.breaker._lock():  # as another thread would
+            child = os.fork()
+            if child == 0:
+                os._exit(world.read().data != b"first")
+            assert os.waitpid(child, 0) == (child, 0)
+
     def test_a_cache_that_has_failed_is_left_alone_for_a_while(self, world: World) -> None:
         version = world.add()
         world.cache.down = True

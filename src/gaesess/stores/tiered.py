@@ -15,7 +15,7 @@ from gaesess._core import MAX_U32
 from gaesess.drivers import awaitable, run
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
 from gaesess.stores._breaker import Breaker
-from gaesess.stores.base import AsyncCache, Cache, Store, Stored, has_calls, is_async, key_expiry
+from gaesess.stores.base import AsyncCache, Cache, Store, Stored, checked_seconds, has_calls, is_async, key_expiry
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class TieredStore(Store):
         self.cache = cache
         self.durable = durable
         self.cache_seconds = cache_seconds
-        self.breaker = Breaker(retry_after, clock)
+        self.breaker = Breaker(checked_seconds("retry_after", retry_after), clock)
         self.clock = clock
         self._tiers = self.tiers([b""], time.time, cache_seconds)
         self._drive: Callable[..., Any] = (lambda coroutine: coroutine) if self.is_async else run
