@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from gaesess.errors import Conflict, StoreBusy, StoreUnavailable
+from gaesess.stores._sqlite_file import _files
 from gaesess.stores.base import Stored
-from gaesess.stores.sqlite import SQLiteStore, _writing
+from gaesess.stores.sqlite import SQLiteStore
 from gaesess.testing import EXPIRY, NOW, StoreContract, new_key, race
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -224,12 +225,12 @@ def test_writers_of_one_process_take_turns_whatever_they_call_the_file(
     writing, most = [], []
     lend = SQLiteStore._lend
 
-    def watched(store: SQLiteStore, use: Any) -> Any:
+    def watched(store: SQLiteStore, use: Any, deadline: float | None = None) -> Any:
         writing.append(store)
         most.append(len(writing))
         time.sleep(0.001)
         try:
-            return lend(store, use)
+            return lend(store, use, deadline)
         finally:
             writing.pop()
 
@@ -251,7 +252,7 @@ def hold(lock: threading.Lock, held: threading.Event, wanted: threading.Event) -
 def writing(path: Path) -> Iterator[threading.Event]:
     """Let another thread write to the file until the block is left, or the event is set."""
     held, done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=hold, args=(_writing[str(path)], held, done))
+    thread = threading.Thread(target=hold, args=(_files[str(path)].turn, held, done))
     thread.start()
     held.wait()
     try:
