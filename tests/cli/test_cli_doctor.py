@@ -110,6 +110,14 @@ def test_a_memcached_that_takes_no_large_records_has_failed(examine: Any, own_me
     with own_memcached("-I", "512k") as address:
         status, findings = examine("--memcache", address)
     assert (status, findings["memcached"][0]) == (1, "failed")
+    state, text = findings["memcached: item size"]
+    assert state == "slow"
+    assert text.startswith("at most 524,288 bytes: a TieredStore reads larger sessions from its durable store")
+
+
+def test_the_largest_item_of_a_memcached_is_told(examine: Any, memcached: str) -> None:
+    _, findings = examine("--memcache", memcached)
+    assert findings["memcached: item size"] == ("ok", "at most 1,048,576 bytes")
 
 
 def test_an_engine_that_is_away_has_failed_and_the_others_are_looked_at(examine: Any, path: Path) -> None:

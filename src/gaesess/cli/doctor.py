@@ -28,6 +28,7 @@ SLOW_CACHE_SECONDS = 0.01  # memcached answers in about a millisecond within a z
 SLOW_SERVER_SECONDS = 0.02  # Redis and PostgreSQL answer in one or two milliseconds within a zone
 SLOW_STORE_SECONDS = 0.25  # for a read: longer than Datastore takes
 SLOW_CLOCK_SECONDS = 2  # so much apart, a session ends on one machine while it is good on another
+ITEM_BYTES = 1000  # more than what an item has besides the record: its header, its key, a version, a TieredStore's time
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p")
 
 
@@ -98,13 +99,16 @@ def _engine(name: str, opens: Callable[[], Any], slow_seconds: float, details: I
             store = opens()
             if hasattr(store, "close"):
                 stack.enter_context(closing(store))
-            yield from _probe(name, store, slow_seconds)
+            try:
+                yield from _probe(name, store, slow_seconds)
+            except SessionTooLarge as error:
+                yield Finding(name, FAILED, str(error))
             yield from details
             if expired := store.count_expired(now=int(time.time())):
                 yield Finding(f"{name}: cleanup", OK, f"{expired:,} expired sessions are there: gaesess cleanup")
         except ModuleNotFoundError as error:
             yield Finding(name, MISSING, f"{error}: pip install 'gaesess[all]'")
-        except (StoreUnavailable, SessionTooLarge, OSError) as error:
+        except (StoreUnavailable, OSError) as error:
             yield Finding(name, FAILED, str(error))
 
 
@@ -177,10 +181,22 @@ def _memcached(address: str) -> Iterator[Finding]:
     host, _, port = address.rpartition(":")
     with closing(Client((host, int(port)), timeout=1, connect_timeout=1)) as client:
         stats = {name.decode(): value for name, value in client.stats().items()}
+        largest = int(client.stats("settings")[b"item_size_max"])
     used, limit = int(stats["bytes"]), int(stats["limit_maxbytes"])
     yield Finding(
         "memcached: memory", OK, f"{used / 1e6:,.1f} of {limit / 1e6:,.0f} MB, {int(stats['evictions']):,} evictions"
     )
+    yield _item_size(largest)
     apart = abs(int(stats["time"]) - time.time())
     if apart > SLOW_CLOCK_SECONDS:
         yield Finding("memcached: clock", FAILED, f"it is {apart:.0f} s away from this machine's: synchronise both")
+
+
+def _item_size(largest: int) -> Finding:
+    """Say whether all sessions can be cached, given the bytes of the largest item."""
+    text = f"at most {largest:,} bytes"
+    if largest >= MAX_RECORD_BYTES + ITEM_BYTES:
+        return Finding("memcached: item size", OK, text)
+    advice = "a MemcacheStore alone refuses them; raise it with memcached's option -I"
+    text += f": a TieredStore reads larger sessions from its durable store each time, {advice}"
+    return Finding("memcached: item size", SLOW, text)
