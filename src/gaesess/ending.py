@@ -50,7 +50,7 @@ async def end(records: Records, token: Token, version: Version | None = None, ov
 
 
 async def hand_on(records: Records, old: Token, version: Version | None, heir: Token) -> None:
-    """End the record of a session that goes on as `heir`. `old.issued` is when this request has read it.
+    """End the record of a session that goes on as `heir`. `old.issued` is when this request has read it, or 0.
 
     If another request has done the same since, the session goes on as both. With a `version` it raises Conflict or Gone
     if the record was changed since; it raises SessionTerminated if the session had ended. To do it again, after a reply

@@ -118,7 +118,7 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
     # of few sessions
     _version: Version | None = None  # of its record
     _history: History | None = None  # of its record
-    _known_at = 0.0  # when they were so, and the session had not ended, by the driver's clock
+    _known_at = 0.0  # when they were so, and the session had not ended, by the driver's clock; 0 if nobody has looked
     _base: History | None = None  # as in Draft
     _attempts: dict[bytes, Token] | None = None  # what saves that may have landed wrote, by the ids of the writes
     _replaced: list[Identity] | None = None  # identities given up in this request: they end once the new one is saved
@@ -371,7 +371,8 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             old = self._token()
             token = self._config.new_token(expiration_ts, bool(old.flags & SECURE), keep=old)
             if self._version is not None or self._config.leaves_tombstone(old):
-                read_at = self._config.now() - int(self._config.driver.clock() - self._known_at)
+                seconds = self._config.driver.clock() - self._known_at
+                read_at = self._config.now() - int(seconds) if self._known_at else 0
                 self._replaced = [*(self._replaced or ()), (old._replace(issued=read_at), self._version)]
             self._binding = self._binding or rebound(self._data, old.sid)
             self._become(token)
@@ -662,7 +663,9 @@ class Session(_impl.CookieSession, MutableMapping[Hashable, Any]):
             self._flags = flags | POINTER
             self._version, self._history, self._elsewhere = record.version, record.history, True
             self._retired = self._retired or record.retired
-        self._data, self._state, self._known_at = data, ACTIVE, began
+        if record or users:
+            self._known_at = began
+        self._data, self._state = data, ACTIVE
 
     async def _record(self) -> Record:
         if self._config.records is None:

@@ -290,3 +290,20 @@ def test_a_save_encodes_the_session_once(make_manager, monkeypatch, filler):
     session.update(filler=filler, counted=Counted())
     browser.receive(session)
     assert len(encoded) == 1
+
+
+def test_a_copy_of_a_cookie_whose_session_has_a_new_id_can_sign_in(browser, clock):
+    """As after an outage that lost the response with the new id. The copy is valid, so a new id takes away nothing."""
+    browser.manager.config.driver.clock = clock
+    with browser.request() as session:
+        session["filler"] = BIG
+    with browser.request() as session:
+        session["filler"] = "x"
+    copy = browser.copy()
+    with browser.request() as session:
+        session.regenerate_id()
+    clock.time += 3600
+    with copy.request() as session:
+        session.regenerate_id()
+        session["user"] = "ada"
+    assert copy.data() == {"filler": "x", "user": "ada"}
