@@ -126,13 +126,16 @@ def test_a_postgres_is_looked_at(examine: Any, postgres_url: str) -> None:
 
 
 def test_what_a_role_may_not_do_is_told(examine: Any, postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["cleanup", "--store", postgres_url])  # makes the table
-    capsys.readouterr()
-    role = Identifier("reader")
+    role = Identifier("doctors_reader")
     with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE doctors")  # in the first one other tests grant rights
         connection.execute(SQL("CREATE ROLE {} LOGIN").format(role))
+    url = postgres_url.rpartition("/")[0] + "/doctors"
+    cli.main(["cleanup", "--store", url])  # makes the table
+    capsys.readouterr()
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL("GRANT SELECT, INSERT, UPDATE ON gaesess_record TO {}").format(role))
-    findings = examine(postgres_url.replace("postgres@", "reader@"))
+    findings = examine(url.replace("postgres@", "doctors_reader@"))
     assert findings["PostgreSQL: rights"] == ("failed", "the role lacks DELETE on gaesess_record")
 
 
