@@ -14,6 +14,7 @@ from gaesess import events
 from gaesess._core import MAX_U32
 from gaesess.drivers import awaitable, run
 from gaesess.errors import Conflict, Gone, KeyExists, SessionTooLarge, StoreError, StoreUnavailable
+from gaesess.pickling import refuse_keys
 from gaesess.stores._breaker import Breaker
 from gaesess.stores.base import AsyncCache, Cache, Store, Stored, checked_seconds, has_calls, is_async, key_expiry
 
@@ -129,6 +130,8 @@ class TieredStore(Store):
 
 class Tiers:
     """Reads and writes the two stores of a TieredStore; see `TieredStore.tiers`."""
+
+    __reduce__ = refuse_keys
 
     def __init__(
         self, store: TieredStore, keys: Sequence[bytes], now: Callable[[], float], seconds: float, degrades: bool
