@@ -184,6 +184,8 @@ def test_the_key_id_is_the_same_whatever_the_purpose_and_the_cookie_name() -> No
         (bytes(range(31)), "has 31 bytes, and needs at least 32"),
         ("x" * 32, "is one repeated character"),
         (bytes(64), "is one repeated character"),
+        (f"{KEY}\n", "begins or ends with white space, such as a file's newline: strip it"),
+        (f" {KEY}".encode(), "begins or ends with white space"),
     ],
 )
 def test_a_bad_key_is_refused_naming_the_setting_and_the_remedy_but_not_the_key(key: Any, what: str) -> None:

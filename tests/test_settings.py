@@ -123,7 +123,7 @@ WRONG = {
     ),
     "store": ("None, or a store, such as SQLiteStore(path)", ["sqlite", MemoryStore, {}, object(), 0]),
     "store_threads": ("an int from 1 to 1000", [0, 1001, -1, 1.5, True, None, "64"]),
-    "cookie_only_threshold": ("None, or a number of bytes, an int of at least 0", [-1, 1.5, True, "0", [1]]),
+    "cookie_only_threshold": ("None, or a number of bytes, an int from 0 to 81860", [-1, 81_861, 1.5, True, "0", [1]]),
     "outage": ('"raise" or "degrade"', [None, "", "Raise", "ignore", True]),
     "on_data_loss": ('"raise" or "restart"', [None, "", "Restart", "ignore", True]),
     "legacy": ("what gaesess.legacy returns, or a list of these", ["gae-sessions", [None], {"a": 1}, legacy, 1]),
@@ -182,7 +182,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
 
 @pytest.mark.parametrize(("size", "home"), [(50_000, Home.COOKIE), (70_000, Home.STORE)])
 def test_a_threshold_above_what_twenty_cookies_hold_counts_as_that(size, home):
-    session = SessionManager(generate_key(), cookie_only_threshold=10**6, store=STORE).open(None)
+    session = SessionManager(generate_key(), cookie_only_threshold=81_860, store=STORE).open(None)
     session["filler"] = "x" * size
     session.save()
     assert session.home is home

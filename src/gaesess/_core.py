@@ -1033,6 +1033,12 @@ class HeaderNames(NamedTuple):
 
 
 WSGI = HeaderNames("Set-Cookie", ("Cache-Control", "private, no-store"), ("Vary", "Cookie"))
+OTHER_FIRST_LETTERS = (
+    "E",
+    "e",
+    69,
+    101,
+)  # than that of Content-Type, which is as long as Edge-Control
 ASGI = HeaderNames(b"set-cookie", (b"cache-control", b"private, no-store"), (b"vary", b"Cookie"))
 
 
@@ -1042,6 +1048,8 @@ def with_session(headers: Iterable[tuple[Any, Any]], cookies: list[str], names: 
     result = list(headers)
     sizes = [len(name) for name, _ in result]
     if cookies:
+        if any(len(name) > 14 or (len(name) == 12 and name[0] in OTHER_FIRST_LETTERS) for name, _ in result):
+            result = _headers.for_one_client(result)
         result += [(set_cookie, cookie if names is WSGI else cookie.encode("latin-1")) for cookie in cookies]
         if len(private[0]) in sizes:
             result = _headers.merged(result, private, _headers.keep_private)

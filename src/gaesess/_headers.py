@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gaesess import events
 from gaesess.errors import SessionDataLoss, SessionTerminated, StoreUnavailable
+
+_DIRECTIVE = re.compile(r'(?:[^,"]|"[^"]*"?)+')  # of Cache-Control: a comma may be in quotes
+_SHARES = ("public", "private")
+_OF_SHARED_CACHES = ("surrogate-control", "edge-control", "x-accel-expires")  # Fastly and others, Akamai, nginx
 
 
 class Refusal(NamedTuple):
@@ -54,11 +59,25 @@ def keep_private(values: list[str]) -> str | None:
     """
     if not values:
         return "private, no-store"
-    directives = [directive.strip() for value in values for directive in value.split(",")]
-    names = {directive.partition("=")[0].lower() for directive in directives}
+    directives = [directive.strip() for value in values for directive in _DIRECTIVE.findall(value)]
+    names = {directive.lower() for directive in directives}
     if names & {"private", "no-store"}:
         return None
-    return ", ".join([*(directive for directive in directives if directive.lower() != "public"), "private"])
+    # With names of headers, `private="..."` lets shared caches keep the rest.
+    return ", ".join([*(each for each in directives if each.lower().partition("=")[0] not in _SHARES), "private"])
+
+
+def for_one_client(headers: list[Any]) -> list[Any]:
+    """Return the headers without those that let a shared cache keep the response, whatever Cache-Control says.
+
+    They are those of RFC 9213, such as CDN-Cache-Control, and those that caches have of their own.
+    """
+    return [pair for pair in headers if not _is_for_shared(pair[0])]
+
+
+def _is_for_shared(name: Any) -> bool:
+    name = (name if isinstance(name, str) else name.decode("latin-1")).lower()
+    return name.endswith("-cache-control") or name in _OF_SHARED_CACHES
 
 
 def merged(headers: list[Any], header: tuple[Any, Any], merge: Callable[[list[str]], str | None]) -> list[Any]:

@@ -1569,9 +1569,12 @@ cdef str as_text(header):
 
 # -- response headers
 
+cdef tuple OTHER_FIRST_LETTERS = _core.OTHER_FIRST_LETTERS
+
+
 def with_session(headers, list cookies not None, names):
     cdef list result = list(headers)
-    cdef bint has_private = False, has_vary = False
+    cdef bint has_private = False, has_vary = False, may_share = False
     cdef Py_ssize_t size
     set_cookie, private, vary = names
     for pair in result:
@@ -1582,7 +1585,11 @@ def with_session(headers, list cookies not None, names):
             has_vary = True
         elif size == 13:
             has_private = True
+        elif size > 14 or (size == 12 and (<tuple> pair)[0][0] in OTHER_FIRST_LETTERS):
+            may_share = True
     if cookies:
+        if may_share:
+            result = _headers.for_one_client(result)
         for cookie in cookies:
             result.append((set_cookie, cookie if names is WSGI else cookie.encode("latin-1")))
         if has_private:

@@ -18,7 +18,7 @@ from gaesess._core import (
     SID_BYTES,
     Token,
 )
-from gaesess.cookies import cookie_attributes
+from gaesess.cookies import MAX_COOKIE_BYTES, cookie_attributes
 from gaesess.drivers import Loop, Threads
 from gaesess.keys import Keys, RetiredKey, derive
 from gaesess.records import Records, as_tiered
@@ -137,8 +137,8 @@ class Settings(TypedDict, total=False):
         int | None,
         Setting(
             None,
-            "None, or a number of bytes, an int of at least 0",
-            lambda value: value is None or (type(value) is int and value >= 0),
+            f"None, or a number of bytes, an int from 0 to {MAX_CHUNKS * MAX_COOKIE_BYTES}",
+            lambda value: value is None or (type(value) is int and 0 <= value <= MAX_CHUNKS * MAX_COOKIE_BYTES),
             "How many bytes of session data stay in cookies; by default as many as one cookie holds.",
         ),
     ]

@@ -96,6 +96,10 @@ def _checked(setting: str, key: str | bytes | None) -> bytes:
     secret = key.encode(errors="surrogatepass") if isinstance(key, str) else key  # its error would quote the key
     if len(secret) < MIN_KEY_BYTES:
         raise ValueError(f"{setting} has {len(secret)} bytes, and needs at least {MIN_KEY_BYTES}; {_HOW_TO_MAKE_ONE}")
+    if secret != secret.strip() and secret.isascii() and secret.strip().decode().isprintable():  # it is no random bytes
+        raise ValueError(
+            f"{setting} begins or ends with white space, such as a file's newline: strip it; {_HOW_TO_MAKE_ONE}"
+        )
     if len(set(secret)) == 1:
         raise ValueError(f"{setting} is one repeated character, which anyone can guess; {_HOW_TO_MAKE_ONE}")
     return secret

@@ -375,7 +375,12 @@ def test_loads_of_what_is_cut_short_or_too_long(value, data):
 
 
 header_names = st.sampled_from(["Vary", "vary", "Cache-Control", "cache-control", "Set-Cookie", "X", "Content-Length"])
-header_values = st.sampled_from(["", "*", "Cookie", "accept, cookie", "Accept", "public, no-cache", "no-store", "\xe4"])
+header_names |= st.sampled_from(
+    ["Content-Type", "Edge-Control", "edge-control", "CDN-Cache-Control", "X-Accel-Expires"]
+)
+header_values = st.sampled_from(
+    ["", "*", "Cookie", "accept, cookie", "Accept", "public, no-cache", "no-store", 'private="a, b", max-age=1', "\xe4"]
+)
 header_fields = st.lists(st.tuples(header_names, header_values), max_size=5)
 set_cookies = st.lists(st.sampled_from(["gaesess=x; Path=/", "s=\xe4"]), max_size=2)
 

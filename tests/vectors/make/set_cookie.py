@@ -53,7 +53,7 @@ DATES = [
     "2106-02-07T06:28:15",
     *(f"2029-{month:02}-{month + 4:02}T{2 * month - 1:02}:{month:02}:{59 - month:02}" for month in range(1, 13)),
 ]
-LARGE = "lifetime=timedelta(days=1), cookie_only_threshold=100_000"
+LARGE = "lifetime=timedelta(days=1), cookie_only_threshold=80_000"
 
 
 def content(folder: Path) -> dict[str, Any]:
